@@ -1,0 +1,57 @@
+// Every entry point runs inside guard(): whatever is thrown becomes a status and a message.
+#pragma once
+
+#include <exception>
+#include <new>
+#include <string>
+
+#include "rora/base.h"
+
+namespace rora {
+
+// Thrown by checks; carries the status to return.
+class Error : public std::exception {
+ public:
+  Error(rora_status status, std::string message) : status_(status), message_(std::move(message)) {}
+  rora_status status() const { return status_; }
+  const char* what() const noexcept override { return message_.c_str(); }
+
+ private:
+  rora_status status_;
+  std::string message_;
+};
+
+// Formats like printf. A message gives the value, the rule and the remedy:
+//   require(ldb >= rank, "ldb=%lld: must be at least rank (%lld)", ...)
+[[noreturn]] __attribute__((format(printf, 2, 3))) void fail(rora_status status, const char* format,
+                                                             ...);
+
+__attribute__((format(printf, 2, 3))) void require(bool holds, const char* format, ...);
+
+void set_last_error(const char* message) noexcept;
+
+template <class Body>
+rora_status guard(Body&& body) noexcept {
+  try {
+    body();
+    return RORA_OK;
+  } catch (const Error& error) {
+    set_last_error(error.what());
+    return error.status();
+  } catch (const std::bad_alloc&) {
+    set_last_error("out of memory");
+    return RORA_OUT_OF_MEMORY;
+  } catch (const std::exception& error) {
+    set_last_error(error.what());
+    return RORA_INTERNAL;
+  } catch (...) {
+    set_last_error("unknown failure");
+    return RORA_INTERNAL;
+  }
+}
+
+// Device memory, counted in the context, aligned to 64 bytes and zeroed. Throws on failure.
+void* allocate(rora_context* context, int64_t bytes);
+void release(rora_context* context, void* memory) noexcept;
+
+}  // namespace rora

@@ -1,0 +1,62 @@
+#ifndef RORA_CONTEXT_H
+#define RORA_CONTEXT_H
+
+#include "rora/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * A device, its threads and the memory handed out on it. Not thread-safe: one caller at a time. Every
+ * object made on a context must be destroyed before it.
+ */
+typedef struct rora_context rora_context;
+
+/**
+ * Opens a device.
+ *
+ * The instruction set is chosen here, once, by cpuid. The environment variable RORA_MAX_ISA
+ * (reference, portable, avx2, avx512, avx512bf16) caps it; another value is an error.
+ *
+ * @param device   "cpu"; "cuda" or "cuda:i" where that backend is built
+ * @param threads  threads that compute, the caller's included; 0 takes one for each core. Results do
+ *                 not depend on it.
+ * @return RORA_UNSUPPORTED if the device cannot be used; the message says why
+ */
+RORA_API rora_status rora_context_open(const char* device, int32_t threads, rora_context** context);
+
+/** Stops the threads and frees the context. NULL does nothing. */
+RORA_API void rora_context_close(rora_context* context);
+
+/** The instruction set chosen: reference, portable, avx2, avx512 or avx512bf16. */
+RORA_API const char* rora_context_isa(const rora_context* context);
+
+/** The number of threads that compute. */
+RORA_API int32_t rora_context_threads(const rora_context* context);
+
+/** Bytes of this context's memory in use: all objects and every rora_alloc not yet freed. */
+RORA_API int64_t rora_context_bytes(const rora_context* context);
+
+/** What cpuid reports, as words separated by spaces, of those rora can use: `avx2 fma avx512f ...`. */
+RORA_API const char* rora_cpu_features(void);
+
+/** Allocates zeroed memory of the device, aligned to 64 bytes. Zero bytes are legal. */
+RORA_API rora_status rora_alloc(rora_context* context, int64_t bytes, void** memory);
+
+/** Frees what rora_alloc gave. NULL does nothing. */
+RORA_API void rora_free(rora_context* context, void* memory);
+
+/** Copies host memory into the device's. */
+RORA_API rora_status rora_upload(rora_context* context, void* device, const void* host,
+                                 int64_t bytes);
+
+/** Copies the device's memory to the host, after everything before it is done. */
+RORA_API rora_status rora_download(rora_context* context, void* host, const void* device,
+                                   int64_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
