@@ -18,6 +18,13 @@ struct LinearOp {
   bool accumulate;
 };
 
+// |V[n]| of DoRA from base_squares[n] = |W[n]|^2 (adapter.h has the formula).
+struct DoraNormsOp {
+  const rora_adapter* adapter;
+  const rora_weight* weight;
+  float* norms;  // [out_features]
+};
+
 struct EmbeddingOp {
   const rora_weight* table;
   const rora_batch* batch;
@@ -95,6 +102,7 @@ struct KernelTable {
   void (*linear_shrink)(rora_context&, const LinearOp&);    // batch, x
   void (*linear_forward)(rora_context&, const LinearOp&);   // batch, x, residual, y
   void (*linear_backward)(rora_context&, const LinearOp&);  // batch, x, dy, dx, accumulate
+  void (*dora_norms)(rora_context&, const DoraNormsOp&);
   void (*embedding_forward)(rora_context&, const EmbeddingOp&);
   void (*embedding_backward)(rora_context&, const EmbeddingOp&);
   void (*rmsnorm_forward)(rora_context&, const RmsNormOp&);
