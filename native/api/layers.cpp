@@ -1,0 +1,326 @@
+// Entry points of embedding, normalisation, rotary embedding, activation function and attention.
+#include "rora/layers.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "api/layer_checks.h"
+
+namespace rora {
+namespace {
+
+void check_ids(const rora_batch* batch, const rora_weight* table) {
+  for (int64_t t = 0; t < batch->tokens; ++t)
+    require(batch->ids[t] >= 0 && batch->ids[t] < table->out_features,
+            "token %lld has id %d: the table has rows 0 .. %lld", static_cast<long long>(t),
+            batch->ids[t], static_cast<long long>(table->out_features - 1));
+}
+
+void check_norm(const rora_activation* x, const float* weight, float eps) {
+  require_given(x, "x");
+  require_given(weight, "weight");
+  require(std::isfinite(eps) && eps > 0, "eps=%g: must be positive and finite", double(eps));
+}
+
+void check_gate_up(const rora_activation* gate_up, int64_t up_column, const rora_activation* half,
+                   const char* half_name) {
+  require_columns(gate_up, "gate_up", up_column, half->width);
+  require(up_column >= half->width, "up_column=%lld: must be at least the width of %s (%lld)",
+          static_cast<long long>(up_column), half_name, static_cast<long long>(half->width));
+  require_same_context(gate_up->context, half->context, half_name);
+  require_same_dtype(gate_up, "gate_up", half, half_name);
+  require_distinct(gate_up, "gate_up", half, half_name);
+}
+
+void check_heads(const rora_attention_shape& s) {
+  require(s.heads >= 1 && s.kv_heads >= 1 && s.heads % s.kv_heads == 0,
+          "heads=%lld, kv_heads=%lld: both must be positive and kv_heads divide heads",
+          static_cast<long long>(s.heads), static_cast<long long>(s.kv_heads));
+  require(s.head_dim >= 2 && s.head_dim % 2 == 0, "head_dim=%lld: must be even and at least 2",
+          static_cast<long long>(s.head_dim));
+}
+
+// What all three attention calls ask of their common arguments.
+void check_attention(const rora_attention_shape* shape, const rora_batch* batch,
+                     const rora_activation* qkv, const rora_activation* y) {
+  require_given(shape, "shape");
+  require_given(batch, "batch");
+  require_given(qkv, "qkv");
+  require_given(y, "y");
+  check_heads(*shape);
+  const int64_t q_width = shape->heads * shape->head_dim;
+  const int64_t kv_width = shape->kv_heads * shape->head_dim;
+  require_columns(qkv, "qkv (queries)", 0, q_width);
+  require_columns(qkv, "qkv (keys)", shape->key_column, kv_width);
+  require_columns(qkv, "qkv (values)", shape->value_column, kv_width);
+  require(shape->key_column >= q_width && std::abs(shape->value_column - shape->key_column) >= kv_width &&
+              shape->value_column >= q_width,
+          "key_column=%lld, value_column=%lld: queries, keys and values must not overlap",
+          static_cast<long long>(shape->key_column), static_cast<long long>(shape->value_column));
+  require_same_context(qkv->context, batch->context, "batch");
+  require_same_context(qkv->context, y->context, "y");
+  require_tokens(qkv, "qkv", batch->tokens);
+  require_width(y, "y", q_width);
+  require_same_dtype(qkv, "qkv", y, "y");
+  require_distinct(qkv, "qkv", y, "y");
+}
+
+// Rows that a token attends to, begins .. begins + positions, must be rows of the key matrix.
+void check_rows(const rora_batch* batch, int64_t rows, const char* name) {
+  for (int64_t t = 0; t < batch->tokens; ++t) {
+    const int64_t begin = batch->begins[t], position = batch->positions[t];
+    require(begin >= 0 && position >= 0 && begin + position < rows,
+            "token %lld attends to rows %lld .. %lld: %s has rows 0 .. %lld",
+            static_cast<long long>(t), static_cast<long long>(begin),
+            static_cast<long long>(begin + position), name, static_cast<long long>(rows - 1));
+  }
+}
+
+void check_cache(const rora_attention_shape* shape, const rora_batch* batch,
+                 const rora_activation* qkv, const rora_activation* cache, const rora_activation* y) {
+  require_given(cache, "cache");
+  require_same_context(qkv->context, cache->context, "cache");
+  require_same_dtype(qkv, "qkv", cache, "cache");
+  require_width(cache, "cache", 2 * even(shape->kv_heads * shape->head_dim));
+  require_distinct(qkv, "qkv", cache, "cache");
+  require_distinct(y, "y", cache, "cache");
+  check_rows(batch, cache->tokens, "cache");
+}
+
+}  // namespace
+}  // namespace rora
+
+using namespace rora;
+
+rora_status rora_embedding_forward(const rora_weight* table, const rora_batch* batch,
+                                   rora_activation* y) {
+  return guard([&] {
+    require_given(table, "table");
+    require_given(batch, "batch");
+    require_given(y, "y");
+    require_same_context(table->context, batch->context, "batch");
+    require_same_context(table->context, y->context, "y");
+    require_width(y, "y", table->in_features);
+    require_room(y, "y", batch->tokens);
+    check_ids(batch, table);
+    y->tokens = batch->tokens;
+    EmbeddingOp op{};
+    op.table = table, op.batch = batch, op.y = y;
+    table->context->kernels->embedding_forward(*table->context, op);
+  });
+}
+
+rora_status rora_embedding_backward(rora_weight* table, const rora_batch* batch,
+                                    const rora_activation* dy) {
+  return guard([&] {
+    require_given(table, "table");
+    require_given(batch, "batch");
+    require_given(dy, "dy");
+    require_same_context(table->context, batch->context, "batch");
+    require_same_context(table->context, dy->context, "dy");
+    require(table->gradient != nullptr, "the table is not trained: call rora_weight_train first");
+    require_width(dy, "dy", table->in_features);
+    require_tokens(dy, "dy", batch->tokens);
+    check_ids(batch, table);
+    EmbeddingOp op{};
+    op.table = table, op.batch = batch, op.dy = dy;
+    table->context->kernels->embedding_backward(*table->context, op);
+  });
+}
+
+rora_status rora_rmsnorm_forward(const rora_activation* x, const float* weight, float eps,
+                                 rora_activation* y) {
+  return guard([&] {
+    check_norm(x, weight, eps);
+    require_given(y, "y");
+    require_same_context(x->context, y->context, "y");
+    require_same_dtype(x, "x", y, "y");
+    require_distinct(x, "x", y, "y");
+    require_width(y, "y", x->width);
+    require_room(y, "y", x->tokens);
+    y->tokens = x->tokens;
+    RmsNormOp op{};
+    op.x = x, op.weight = weight, op.eps = eps, op.y = y;
+    x->context->kernels->rmsnorm_forward(*x->context, op);
+  });
+}
+
+rora_status rora_rmsnorm_backward(const rora_activation* x, const float* weight, float eps,
+                                  const rora_activation* dy, float* weight_gradient,
+                                  rora_activation* dx) {
+  return guard([&] {
+    check_norm(x, weight, eps);
+    require_given(dy, "dy");
+    require_given(dx, "dx");
+    require_same_context(x->context, dy->context, "dy");
+    require_same_context(x->context, dx->context, "dx");
+    require_same_dtype(x, "x", dy, "dy");
+    require_same_dtype(x, "x", dx, "dx");
+    require_distinct(x, "x", dx, "dx");
+    require_distinct(dy, "dy", dx, "dx");
+    require_width(dy, "dy", x->width);
+    require_width(dx, "dx", x->width);
+    require_tokens(dy, "dy", x->tokens);
+    require_tokens(dx, "dx", x->tokens);
+    require(weight_gradient != weight, "weight_gradient is weight: it must be memory of its own");
+    RmsNormOp op{};
+    op.x = x, op.weight = weight, op.eps = eps;
+    op.dy = dy, op.weight_gradient = weight_gradient, op.dx = dx;
+    x->context->kernels->rmsnorm_backward(*x->context, op);
+  });
+}
+
+rora_status rora_rope_create(rora_context* context, int64_t positions, int64_t head_dim,
+                             const float* inverse_frequencies, rora_rope** rope) {
+  return guard([&] {
+    require_given(context, "context");
+    require_given(inverse_frequencies, "inverse_frequencies");
+    require_given(rope, "rope");
+    require(positions >= 1, "positions=%lld: must be at least 1", static_cast<long long>(positions));
+    require(head_dim >= 2 && head_dim % 2 == 0, "head_dim=%lld: must be even and at least 2",
+            static_cast<long long>(head_dim));
+    const int64_t half = head_dim / 2, bytes = positions * half * int64_t(sizeof(float));
+    require(bytes / half / int64_t(sizeof(float)) == positions && bytes > 0,
+            "positions=%lld: the table would be too large", static_cast<long long>(positions));
+    for (int64_t i = 0; i < half; ++i)
+      require(std::isfinite(inverse_frequencies[i]), "inverse_frequencies[%lld] is not finite",
+              static_cast<long long>(i));
+    auto made = std::make_unique<rora_rope>();
+    made->context = context, made->positions = positions, made->head_dim = head_dim;
+    made->cosines = static_cast<float*>(allocate(context, bytes));
+    try {
+      made->sines = static_cast<float*>(allocate(context, bytes));
+    } catch (...) {
+      release(context, made->cosines);
+      throw;
+    }
+    for (int64_t p = 0; p < positions; ++p)
+      for (int64_t i = 0; i < half; ++i) {
+        const float angle = float(p) * inverse_frequencies[i];
+        made->cosines[p * half + i] = float(std::cos(double(angle)));
+        made->sines[p * half + i] = float(std::sin(double(angle)));
+      }
+    *rope = made.release();
+  });
+}
+
+void rora_rope_destroy(rora_rope* rope) {
+  if (!rope) return;
+  release(rope->context, rope->cosines);
+  release(rope->context, rope->sines);
+  delete rope;
+}
+
+rora_status rora_rope_apply(const rora_rope* rope, const rora_batch* batch, int64_t column,
+                            int64_t heads, int32_t inverse, rora_activation* x) {
+  return guard([&] {
+    require_given(rope, "rope");
+    require_given(batch, "batch");
+    require_given(x, "x");
+    require_same_context(rope->context, batch->context, "batch");
+    require_same_context(rope->context, x->context, "x");
+    require(heads >= 0, "heads=%lld: must not be negative", static_cast<long long>(heads));
+    require_columns(x, "x", column, heads * rope->head_dim);
+    require_tokens(x, "x", batch->tokens);
+    for (int64_t t = 0; t < batch->tokens; ++t)
+      require(batch->positions[t] >= 0 && batch->positions[t] < rope->positions,
+              "token %lld is at position %d: the rotary table has %lld positions",
+              static_cast<long long>(t), batch->positions[t],
+              static_cast<long long>(rope->positions));
+    RopeOp op{};
+    op.rope = rope, op.batch = batch, op.column = column, op.heads = heads;
+    op.inverse = inverse != 0, op.x = x;
+    rope->context->kernels->rope(*rope->context, op);
+  });
+}
+
+rora_status rora_swiglu_forward(const rora_activation* gate_up, int64_t up_column,
+                                rora_activation* y) {
+  return guard([&] {
+    require_given(gate_up, "gate_up");
+    require_given(y, "y");
+    check_gate_up(gate_up, up_column, y, "y");
+    require_room(y, "y", gate_up->tokens);
+    y->tokens = gate_up->tokens;
+    SwigluOp op{};
+    op.gate_up = gate_up, op.up_column = up_column, op.y = y;
+    gate_up->context->kernels->swiglu_forward(*gate_up->context, op);
+  });
+}
+
+rora_status rora_swiglu_backward(const rora_activation* gate_up, int64_t up_column,
+                                 const rora_activation* dy, rora_activation* d_gate_up) {
+  return guard([&] {
+    require_given(gate_up, "gate_up");
+    require_given(dy, "dy");
+    require_given(d_gate_up, "d_gate_up");
+    check_gate_up(gate_up, up_column, dy, "dy");
+    require_tokens(dy, "dy", gate_up->tokens);
+    require_same_context(gate_up->context, d_gate_up->context, "d_gate_up");
+    require_same_dtype(gate_up, "gate_up", d_gate_up, "d_gate_up");
+    require_distinct(dy, "dy", d_gate_up, "d_gate_up");
+    require_width(d_gate_up, "d_gate_up", gate_up->width);
+    require_room(d_gate_up, "d_gate_up", gate_up->tokens);
+    d_gate_up->tokens = gate_up->tokens;
+    SwigluOp op{};
+    op.gate_up = gate_up, op.up_column = up_column, op.dy = dy, op.d_gate_up = d_gate_up;
+    gate_up->context->kernels->swiglu_backward(*gate_up->context, op);
+  });
+}
+
+rora_status rora_attention_forward(const rora_attention_shape* shape, const rora_batch* batch,
+                                   const rora_activation* qkv, float* lse, rora_activation* y) {
+  return guard([&] {
+    check_attention(shape, batch, qkv, y);
+    require_room(y, "y", qkv->tokens);
+    check_rows(batch, qkv->tokens, "qkv");
+    y->tokens = qkv->tokens;
+    AttentionOp op{};
+    op.shape = *shape, op.batch = batch, op.qkv = qkv, op.lse = lse, op.y = y;
+    qkv->context->kernels->attention_forward(*qkv->context, op);
+  });
+}
+
+rora_status rora_attention_backward(const rora_attention_shape* shape, const rora_batch* batch,
+                                    const rora_activation* qkv, const rora_activation* y,
+                                    const float* lse, const rora_activation* dy,
+                                    rora_activation* d_qkv) {
+  return guard([&] {
+    check_attention(shape, batch, qkv, y);
+    require_given(lse, "lse");
+    require_given(dy, "dy");
+    require_given(d_qkv, "d_qkv");
+    require_tokens(y, "y", qkv->tokens);
+    require_tokens(dy, "dy", qkv->tokens);
+    require_width(dy, "dy", y->width);
+    require_width(d_qkv, "d_qkv", qkv->width);
+    require_room(d_qkv, "d_qkv", qkv->tokens);
+    require_same_dtype(qkv, "qkv", dy, "dy");
+    require_same_dtype(qkv, "qkv", d_qkv, "d_qkv");
+    require_same_context(qkv->context, dy->context, "dy");
+    require_same_context(qkv->context, d_qkv->context, "d_qkv");
+    require_distinct(qkv, "qkv", d_qkv, "d_qkv");
+    require_distinct(dy, "dy", d_qkv, "d_qkv");
+    require_distinct(y, "y", d_qkv, "d_qkv");
+    check_rows(batch, qkv->tokens, "qkv");
+    d_qkv->tokens = qkv->tokens;
+    AttentionOp op{};
+    op.shape = *shape, op.batch = batch, op.qkv = qkv, op.out = y;
+    op.lse = const_cast<float*>(lse), op.dy = dy, op.d_qkv = d_qkv;
+    qkv->context->kernels->attention_backward(*qkv->context, op);
+  });
+}
+
+rora_status rora_attention_cached(const rora_attention_shape* shape, const rora_batch* batch,
+                                  const rora_activation* qkv, rora_activation* cache,
+                                  rora_activation* y) {
+  return guard([&] {
+    check_attention(shape, batch, qkv, y);
+    require_room(y, "y", qkv->tokens);
+    check_cache(shape, batch, qkv, cache, y);
+    y->tokens = qkv->tokens;
+    AttentionOp op{};
+    op.shape = *shape, op.batch = batch, op.qkv = qkv, op.cache = cache, op.y = y;
+    qkv->context->kernels->attention_cached(*qkv->context, op);
+  });
+}
