@@ -5,7 +5,7 @@
 #include <new>
 #include <string>
 
-#include "rora/base.h"
+#include "rora/rora.h"
 
 namespace rora {
 

@@ -121,7 +121,7 @@ struct KernelTable {
 
 // cpu/reference: plain loops, sums in double; the specification.
 const KernelTable& reference_kernels();
-// cpu/simd compiled for each instruction set. NULL where the compiler's target has no such level.
+// cpu/simd compiled for each instruction set; the last three on x86-64 only.
 const KernelTable* portable_kernels();
 const KernelTable* avx2_kernels();
 const KernelTable* avx512_kernels();

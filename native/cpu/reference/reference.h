@@ -9,6 +9,7 @@ namespace rora {
 void reference_linear_shrink(rora_context& context, const LinearOp& op);
 void reference_linear_forward(rora_context& context, const LinearOp& op);
 void reference_linear_backward(rora_context& context, const LinearOp& op);
+void reference_dora_norms(rora_context& context, const DoraNormsOp& op);
 void reference_embedding_forward(rora_context& context, const EmbeddingOp& op);
 void reference_embedding_backward(rora_context& context, const EmbeddingOp& op);
 void reference_rmsnorm_forward(rora_context& context, const RmsNormOp& op);

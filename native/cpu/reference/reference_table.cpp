@@ -15,6 +15,7 @@ const KernelTable& reference_kernels() {
       .linear_shrink = reference_linear_shrink,
       .linear_forward = reference_linear_forward,
       .linear_backward = reference_linear_backward,
+      .dora_norms = reference_dora_norms,
       .embedding_forward = reference_embedding_forward,
       .embedding_backward = reference_embedding_backward,
       .rmsnorm_forward = reference_rmsnorm_forward,

@@ -1,0 +1,100 @@
+#include <cmath>
+
+#include "api/guard.h"
+#include "api/objects.h"
+#include "cpu/panel.h"
+
+namespace rora {
+namespace {
+
+// |W[n]|^2 of every row, which stays as long as the adapter keeps its weight.
+void keep_base_squares(rora_adapter& adapter, const rora_weight& weight) {
+  if (adapter.norm_weight == &weight) return;
+  for (int64_t n = 0; n < weight.out_features; ++n) {
+    double sum = 0;
+    for (int64_t k = 0; k < weight.in_features; ++k) {
+      const double value = double(weight_at(weight, n, k));
+      sum += value * value;
+    }
+    adapter.base_squares[n] = sum;
+  }
+  adapter.norm_weight = &weight;
+}
+
+}  // namespace
+}  // namespace rora
+
+using namespace rora;
+
+rora_status rora_adapter_create(rora_context* context, int64_t out_features, int64_t in_features,
+                                int64_t rank, float scaling, const float* lora_A,
+                                const float* lora_B, const float* magnitude,
+                                float* lora_A_gradient, float* lora_B_gradient,
+                                float* magnitude_gradient, rora_adapter** adapter) {
+  return guard([&] {
+    require(context != nullptr && adapter != nullptr, "context and adapter must not be NULL");
+    require(lora_A != nullptr && lora_B != nullptr, "lora_A and lora_B must not be NULL");
+    require(out_features >= 1 && in_features >= 1, "projection [%lld, %lld]: sizes must be positive",
+            static_cast<long long>(out_features), static_cast<long long>(in_features));
+    require(rank >= 1 && rank <= INT32_MAX, "rank=%lld: must be at least 1",
+            static_cast<long long>(rank));
+    require(std::isfinite(scaling), "scaling=%g: must be finite", double(scaling));
+    require((lora_A_gradient == nullptr) == (lora_B_gradient == nullptr),
+            "the gradients of lora_A and lora_B must be both given or both NULL");
+    require(magnitude_gradient == nullptr || (magnitude != nullptr && lora_A_gradient != nullptr),
+            "a gradient of the magnitude needs a magnitude and the other gradients");
+    auto fresh = std::make_unique<rora_adapter>();
+    *fresh = {context,         out_features,       in_features, rank,    rank,    scaling,
+              lora_A,          lora_B,             magnitude,   lora_A_gradient,
+              lora_B_gradient, magnitude_gradient, nullptr,     nullptr, nullptr, nullptr};
+    if (magnitude != nullptr) {
+      auto* memory = static_cast<double*>(allocate(context, 2 * out_features * int64_t(sizeof(double))));
+      fresh->base_squares = memory;
+      fresh->norms = reinterpret_cast<float*>(memory + out_features);
+      fresh->row_scale = fresh->norms + out_features;
+    }
+    *adapter = fresh.release();
+  });
+}
+
+void rora_adapter_destroy(rora_adapter* adapter) {
+  if (adapter == nullptr) return;
+  release(adapter->context, adapter->base_squares);
+  delete adapter;
+}
+
+rora_status rora_adapter_train_rank(rora_adapter* adapter, int64_t rows) {
+  return guard([&] {
+    require(adapter != nullptr, "adapter is NULL");
+    require(rows >= 1 && rows <= adapter->rank, "rows=%lld: must be 1 .. rank (%lld)",
+            static_cast<long long>(rows), static_cast<long long>(adapter->rank));
+    adapter->train_rank = rows;
+  });
+}
+
+rora_status rora_adapter_refresh(rora_adapter* adapter, const rora_weight* weight) {
+  return guard([&] {
+    require(adapter != nullptr && weight != nullptr, "adapter and weight must not be NULL");
+    require(adapter->out_features == weight->out_features &&
+                adapter->in_features == weight->in_features,
+            "adapter of a [%lld, %lld] projection, weight [%lld, %lld]: must have the same shape",
+            static_cast<long long>(adapter->out_features),
+            static_cast<long long>(adapter->in_features),
+            static_cast<long long>(weight->out_features),
+            static_cast<long long>(weight->in_features));
+    if (adapter->magnitude == nullptr) return;
+    keep_base_squares(*adapter, *weight);
+    adapter->context->kernels->dora_norms(*adapter->context,
+                                          DoraNormsOp{adapter, weight, adapter->norms});
+    for (int64_t n = 0; n < adapter->out_features; ++n)
+      adapter->row_scale[n] = adapter->magnitude[n] / adapter->norms[n];
+  });
+}
+
+rora_status rora_adapter_norms(const rora_adapter* adapter, float* norms) {
+  return guard([&] {
+    require(adapter != nullptr && norms != nullptr, "adapter and norms must not be NULL");
+    require(adapter->magnitude != nullptr, "the adapter has no magnitude: only DoRA has norms");
+    for (int64_t n = 0; n < adapter->out_features; ++n) norms[n] = adapter->norms[n];
+  });
+}

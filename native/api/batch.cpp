@@ -1,0 +1,59 @@
+#include <cstring>
+
+#include "api/guard.h"
+#include "api/objects.h"
+#include "cpu/panel.h"
+
+using namespace rora;
+
+rora_status rora_batch_create(rora_context* context, int64_t max_tokens, rora_batch** batch) {
+  return guard([&] {
+    require(context != nullptr && batch != nullptr, "context and batch must not be NULL");
+    require(max_tokens >= 1 && max_tokens <= INT32_MAX, "max_tokens=%lld: must be 1 .. 2^31 - 1",
+            static_cast<long long>(max_tokens));
+    const int64_t room = round_up(max_tokens, kPanel);
+    auto fresh = std::make_unique<rora_batch>();
+    auto* memory = static_cast<int32_t*>(allocate(context, 5 * room * int64_t(sizeof(int32_t))));
+    *fresh = {context,           max_tokens,        0,
+              memory,            memory + room,     memory + 2 * room,
+              memory + 3 * room, memory + 4 * room};
+    *batch = fresh.release();
+  });
+}
+
+void rora_batch_destroy(rora_batch* batch) {
+  if (batch == nullptr) return;
+  release(batch->context, batch->ids);
+  delete batch;
+}
+
+rora_status rora_batch_fill(rora_batch* batch, int64_t tokens, const int32_t* ids,
+                            const int32_t* labels, const int32_t* positions, const int32_t* begins,
+                            const int32_t* order) {
+  return guard([&] {
+    require(batch != nullptr, "batch is NULL");
+    require(tokens >= 0 && tokens <= batch->max_tokens, "tokens=%lld: must be 0 .. %lld",
+            static_cast<long long>(tokens), static_cast<long long>(batch->max_tokens));
+    require(ids != nullptr && positions != nullptr && begins != nullptr,
+            "ids, positions and begins must not be NULL");
+    for (int64_t t = 0; t < tokens; ++t) {
+      require(ids[t] >= 0, "ids[%lld]=%d: must not be negative", static_cast<long long>(t), ids[t]);
+      require(positions[t] >= 0 && begins[t] >= 0 && begins[t] <= INT32_MAX - positions[t],
+              "positions[%lld]=%d, begins[%lld]=%d: must not be negative, nor their sum overflow",
+              static_cast<long long>(t), positions[t], static_cast<long long>(t), begins[t]);
+      require(labels == nullptr || labels[t] >= 0 || labels[t] == -100,
+              "labels[%lld]=%d: must be a token id, or -100 for none", static_cast<long long>(t),
+              labels[t]);
+    }
+    const int64_t room = round_up(tokens, kPanel);
+    for (int64_t t = 0; t < room; ++t) {
+      const bool real = t < tokens;
+      batch->ids[t] = real ? ids[t] : 0;
+      batch->labels[t] = real && labels ? labels[t] : -100;
+      batch->positions[t] = real ? positions[t] : 0;
+      batch->begins[t] = real ? begins[t] : 0;
+      batch->order[t] = !real ? 0 : order ? order[t] : int32_t(t);
+    }
+    batch->tokens = tokens;
+  });
+}

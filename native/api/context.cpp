@@ -1,0 +1,166 @@
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "api/guard.h"
+#include "api/objects.h"
+#include "cpu/cpuid.h"
+#include "cpu/thread_pool.h"
+
+namespace rora {
+namespace {
+
+// In front of every allocation stands its size, in a block as large as the alignment.
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kHugePage = int64_t(2) << 20;
+
+// The levels from the plainest on; each needs what the function says of the machine.
+struct Level {
+  const char* name;
+  const KernelTable* table;
+};
+
+int levels_here(Level* levels) {
+  [[maybe_unused]] const CpuFeatures& cpu = cpu_features();
+  int count = 0;
+  const auto add = [&](bool usable, const KernelTable* table) {
+    if (usable && table) levels[count++] = {table->name, table};
+  };
+  add(true, &reference_kernels());
+  add(true, portable_kernels());
+#if defined(__x86_64__)
+  add(cpu.avx2, avx2_kernels());
+  add(cpu.avx512, avx512_kernels());
+  add(cpu.avx512bf16, avx512bf16_kernels());
+#endif
+  return count;
+}
+
+// The best level the machine has, but none above the one RORA_MAX_ISA names.
+const KernelTable* choose_kernels() {
+  Level levels[5];
+  const int count = levels_here(levels);
+  const char* cap = std::getenv("RORA_MAX_ISA");
+  if (cap == nullptr || *cap == '\0') return levels[count - 1].table;
+  const char* known[] = {"reference", "portable", "avx2", "avx512", "avx512bf16"};
+  int rank = -1;
+  for (int i = 0; i < 5; ++i)
+    if (std::strcmp(cap, known[i]) == 0) rank = i;
+  require(rank >= 0,
+          "RORA_MAX_ISA=%s: must be reference, portable, avx2, avx512 or avx512bf16; unset it to "
+          "use the best this machine has",
+          cap);
+  const KernelTable* best = levels[0].table;
+  for (int i = 0; i < count; ++i)
+    for (int j = 0; j <= rank; ++j)
+      if (std::strcmp(levels[i].name, known[j]) == 0) best = levels[i].table;
+  return best;
+}
+
+void check_device(const char* device) {
+  require(device != nullptr, "device is NULL: must be \"cpu\" or \"cuda\"");
+  if (std::strcmp(device, "cpu") == 0) return;
+  if (std::strncmp(device, "cuda", 4) == 0)
+    fail(RORA_UNSUPPORTED, "device \"%s\": this build has no CUDA backend; use \"cpu\"", device);
+  fail(RORA_INVALID_ARGUMENT, "device \"%s\": must be \"cpu\"", device);
+}
+
+}  // namespace
+
+void* allocate(rora_context* context, int64_t bytes) {
+  require(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
+  require(bytes <= INT64_MAX - kHugePage, "bytes=%lld: more than can be addressed",
+          static_cast<long long>(bytes));
+  // Large blocks begin on huge pages: weights are read with long strides.
+  const int64_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
+  const int64_t total = round_up(bytes + alignment, alignment);
+  void* block = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(total));
+  if (block == nullptr)
+    fail(RORA_OUT_OF_MEMORY, "out of memory: %lld bytes asked for, %lld already in use by this context",
+         static_cast<long long>(bytes), static_cast<long long>(context->bytes));
+  if (alignment == kHugePage) madvise(block, static_cast<size_t>(total), MADV_HUGEPAGE);
+  char* memory = static_cast<char*>(block) + alignment;
+  std::memset(memory, 0, static_cast<size_t>(total - alignment));
+  int64_t header[2] = {bytes, alignment};
+  std::memcpy(memory - sizeof header, header, sizeof header);
+  context->bytes += bytes;
+  return memory;
+}
+
+void release(rora_context* context, void* memory) noexcept {
+  if (memory == nullptr) return;
+  int64_t header[2];
+  std::memcpy(header, static_cast<char*>(memory) - sizeof header, sizeof header);
+  context->bytes -= header[0];
+  std::free(static_cast<char*>(memory) - header[1]);
+}
+
+}  // namespace rora
+
+using namespace rora;
+
+const char* rora_version(void) { return RORA_VERSION; }
+
+const char* rora_cpu_features(void) { return cpu_features().words.c_str(); }
+
+rora_status rora_context_open(const char* device, int32_t threads, rora_context** context) {
+  return guard([&] {
+    require(context != nullptr, "context is NULL: must point to where the handle goes");
+    require(threads >= 0 && threads <= 1024, "threads=%d: must be 0 (one for each core) .. 1024",
+            threads);
+    check_device(device);
+    const int32_t cores = static_cast<int32_t>(std::thread::hardware_concurrency());
+    auto fresh = std::make_unique<rora_context>();
+    fresh->kernels = choose_kernels();
+    fresh->bytes = 0;
+    fresh->pool = new ThreadPool(threads > 0 ? threads : (cores > 0 ? cores : 1));
+    *context = fresh.release();
+  });
+}
+
+void rora_context_close(rora_context* context) {
+  if (context == nullptr) return;
+  delete context->pool;
+  delete context;
+}
+
+const char* rora_context_isa(const rora_context* context) {
+  return context ? context->kernels->name : "";
+}
+
+int32_t rora_context_threads(const rora_context* context) {
+  return context ? context->pool->threads() : 0;
+}
+
+int64_t rora_context_bytes(const rora_context* context) { return context ? context->bytes : 0; }
+
+rora_status rora_alloc(rora_context* context, int64_t bytes, void** memory) {
+  return guard([&] {
+    require(context != nullptr && memory != nullptr, "context and memory must not be NULL");
+    *memory = allocate(context, bytes);
+  });
+}
+
+void rora_free(rora_context* context, void* memory) {
+  if (context != nullptr) release(context, memory);
+}
+
+static rora_status copy(rora_context* context, void* target, const void* source, int64_t bytes) {
+  return guard([&] {
+    require(context != nullptr && target != nullptr && source != nullptr,
+            "context, target and source must not be NULL");
+    require(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
+    std::memcpy(target, source, static_cast<size_t>(bytes));
+  });
+}
+
+rora_status rora_upload(rora_context* context, void* device, const void* host, int64_t bytes) {
+  return copy(context, device, host, bytes);
+}
+
+rora_status rora_download(rora_context* context, void* host, const void* device, int64_t bytes) {
+  return copy(context, host, device, bytes);
+}

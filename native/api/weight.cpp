@@ -1,0 +1,173 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "api/guard.h"
+#include "api/objects.h"
+#include "cpu/panel.h"
+#include "cpu/thread_pool.h"
+
+namespace rora {
+namespace {
+
+constexpr int64_t kRowsPerTask = 64;
+
+float half_to_float(uint16_t bits) {
+  const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  const float sign = bits & 0x8000 ? -1.0f : 1.0f;
+  if (exponent == 31) {
+    // The payload moves with the NaN, as the hardware conversion does.
+    const uint32_t wide = uint32_t(bits & 0x8000) << 16 | 0x7f800000u | uint32_t(fraction) << 13;
+    float value;
+    std::memcpy(&value, &wide, sizeof value);
+    return value;
+  }
+  const float scaled = exponent == 0 ? std::ldexp(float(fraction), -24)
+                                     : std::ldexp(float(fraction + 1024), exponent - 25);
+  return sign * scaled;
+}
+
+float source_at(const void* source, rora_dtype dtype, int64_t i) {
+  switch (dtype) {
+    case RORA_F32:
+      return static_cast<const float*>(source)[i];
+    case RORA_BF16:
+      return bf16_to_float(static_cast<const uint16_t*>(source)[i]);
+    default:
+      return half_to_float(static_cast<const uint16_t*>(source)[i]);
+  }
+}
+
+int64_t element_bytes(rora_dtype dtype) { return dtype == RORA_F32 ? 4 : 2; }
+
+void check_rows(const rora_weight* weight, int64_t row, int64_t rows, const void* memory,
+                int64_t stride) {
+  require(weight != nullptr, "weight is NULL");
+  require(row >= 0 && rows >= 0 && row <= weight->out_features && rows <= weight->out_features - row,
+          "rows %lld .. +%lld: must lie within out_features (%lld)", static_cast<long long>(row),
+          static_cast<long long>(rows), static_cast<long long>(weight->out_features));
+  require(memory != nullptr || rows == 0, "the host pointer is NULL");
+  require(stride >= weight->in_features, "stride=%lld: must be at least in_features (%lld)",
+          static_cast<long long>(stride), static_cast<long long>(weight->in_features));
+}
+
+void write_row(rora_weight& weight, int64_t row, rora_dtype dtype, const void* source,
+               int64_t offset) {
+  const int64_t in = weight.in_features, bytes = element_bytes(weight.dtype);
+  char* target = static_cast<char*>(weight.data) + row * in * bytes;
+  if (dtype == weight.dtype) {
+    std::memcpy(target, static_cast<const char*>(source) + offset * bytes,
+                static_cast<size_t>(in * bytes));
+    return;
+  }
+  for (int64_t k = 0; k < in; ++k) {
+    const float value = source_at(source, dtype, offset + k);
+    if (weight.dtype == RORA_F32)
+      reinterpret_cast<float*>(target)[k] = value;
+    else
+      reinterpret_cast<uint16_t*>(target)[k] = float_to_bf16(value);
+  }
+}
+
+void read_row(const rora_weight& weight, int64_t row, float* target) {
+  for (int64_t k = 0; k < weight.in_features; ++k) target[k] = weight_at(weight, row, k);
+}
+
+template <class Body>
+void for_rows(const rora_weight& weight, int64_t rows, const Body& body) {
+  parallel(*weight.context->pool, (rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int32_t) {
+    const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
+    for (int64_t i = task * kRowsPerTask; i < end; ++i) body(i);
+  });
+}
+
+}  // namespace
+}  // namespace rora
+
+using namespace rora;
+
+rora_status rora_weight_create(rora_context* context, rora_dtype dtype, int64_t out_features,
+                               int64_t in_features, rora_weight** weight) {
+  return guard([&] {
+    require(context != nullptr && weight != nullptr, "context and weight must not be NULL");
+    require(dtype == RORA_F32 || dtype == RORA_BF16,
+            "dtype=%d: a weight is stored as RORA_F32 or RORA_BF16", int(dtype));
+    require(out_features >= 1 && in_features >= 1 && out_features <= INT32_MAX &&
+                in_features <= INT32_MAX,
+            "weight [%lld, %lld]: both sizes must be 1 .. 2^31 - 1",
+            static_cast<long long>(out_features), static_cast<long long>(in_features));
+    auto fresh = std::make_unique<rora_weight>();
+    *fresh = {context, dtype, out_features, in_features, nullptr, nullptr, nullptr};
+    fresh->data = allocate(context, out_features * in_features * element_bytes(dtype));
+    *weight = fresh.release();
+  });
+}
+
+void rora_weight_destroy(rora_weight* weight) {
+  if (weight == nullptr) return;
+  release(weight->context, weight->data);
+  delete weight;
+}
+
+rora_status rora_weight_write(rora_weight* weight, int64_t row, int64_t rows,
+                              rora_dtype source_dtype, const void* source, int64_t stride) {
+  return guard([&] {
+    check_rows(weight, row, rows, source, stride);
+    require(source_dtype == RORA_F32 || source_dtype == RORA_BF16 || source_dtype == RORA_F16,
+            "source_dtype=%d: must be RORA_F32, RORA_BF16 or RORA_F16", int(source_dtype));
+    for_rows(*weight, rows,
+             [&](int64_t i) { write_row(*weight, row + i, source_dtype, source, i * stride); });
+  });
+}
+
+rora_status rora_weight_read(const rora_weight* weight, int64_t row, int64_t rows, float* target,
+                             int64_t stride) {
+  return guard([&] {
+    check_rows(weight, row, rows, target, stride);
+    for_rows(*weight, rows, [&](int64_t i) { read_row(*weight, row + i, target + i * stride); });
+  });
+}
+
+rora_status rora_weight_train(rora_weight* weight, float* master, float* gradient) {
+  return guard([&] {
+    require(weight != nullptr, "weight is NULL");
+    require((master == nullptr) == (gradient == nullptr),
+            "master and gradient must be both given or both NULL");
+    weight->master = master;
+    weight->gradient = gradient;
+  });
+}
+
+rora_status rora_weight_refresh(rora_weight* weight) {
+  return guard([&] {
+    require(weight != nullptr && weight->master != nullptr,
+            "the weight is not trained: call rora_weight_train first");
+    for_rows(*weight, weight->out_features, [&](int64_t i) {
+      write_row(*weight, i, RORA_F32, weight->master, i * weight->in_features);
+    });
+  });
+}
+
+rora_status rora_weight_to_master(const rora_weight* weight) {
+  return guard([&] {
+    require(weight != nullptr && weight->master != nullptr,
+            "the weight is not trained: call rora_weight_train first");
+    for_rows(*weight, weight->out_features, [&](int64_t i) {
+      read_row(*weight, i, weight->master + i * weight->in_features);
+    });
+  });
+}
+
+rora_status rora_weight_row_norms(const rora_weight* weight, float* norms) {
+  return guard([&] {
+    require(weight != nullptr && norms != nullptr, "weight and norms must not be NULL");
+    for_rows(*weight, weight->out_features, [&](int64_t i) {
+      double sum = 0;
+      for (int64_t k = 0; k < weight->in_features; ++k) {
+        const double value = double(weight_at(*weight, i, k));
+        sum += value * value;
+      }
+      norms[i] = float(std::sqrt(sum));
+    });
+  });
+}

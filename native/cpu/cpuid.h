@@ -1,0 +1,17 @@
+// Which instruction sets this machine and its operating system support.
+#pragma once
+
+#include <string>
+
+namespace rora {
+
+struct CpuFeatures {
+  bool avx2 = false;        // with FMA and F16C
+  bool avx512 = false;      // F, BW, DQ and VL
+  bool avx512bf16 = false;  // with avx512
+  std::string words;        // as rora_cpu_features() lists them
+};
+
+const CpuFeatures& cpu_features();
+
+}  // namespace rora

@@ -1,0 +1,57 @@
+// The CPU backend for one instruction set: compiled once for each level, with that level's flags and
+// RORA_LEVEL set to its name.
+#include "cpu/reference/reference.h"
+#include "cpu/simd/linear.h"
+
+#define RORA_TEXT_OF(name) #name
+#define RORA_TEXT(name) RORA_TEXT_OF(name)
+#define RORA_JOIN_OF(a, b) a##b
+#define RORA_JOIN(a, b) RORA_JOIN_OF(a, b)
+
+namespace rora {
+namespace RORA_LEVEL {
+
+static inline void add(rora_context& context, const AddOp& op) {
+  const int64_t pairs = even(op.source->width) / 2;
+  parallel(*context.pool, panels(op.source->tokens), [&](int64_t panel, int32_t) {
+    with_type(*op.source, [&](auto source_type) {
+      with_type(*op.target, [&](auto target_type) {
+        const auto* source = panel_data<decltype(source_type)>(*op.source, panel);
+        auto* target = panel_data<decltype(target_type)>(*op.target, panel);
+        for (int64_t pair = 0; pair < pairs; ++pair)
+          for (int lane = 0; lane < kPanel; lane += kLanes) {
+            const RowPair s = load_pair(source, pair, lane), t = load_pair(target, pair, lane);
+            store_pair(target, pair, lane, {s.even + t.even, s.odd + t.odd});
+          }
+      });
+    });
+  });
+}
+
+constexpr KernelTable kTable = {
+    .name = RORA_TEXT(RORA_LEVEL),
+    .linear_shrink = linear_shrink,
+    .linear_forward = linear_forward,
+    .linear_backward = linear_backward,
+    .dora_norms = dora_norms,
+    .embedding_forward = reference_embedding_forward,
+    .embedding_backward = reference_embedding_backward,
+    .rmsnorm_forward = reference_rmsnorm_forward,
+    .rmsnorm_backward = reference_rmsnorm_backward,
+    .rope = reference_rope,
+    .swiglu_forward = reference_swiglu_forward,
+    .swiglu_backward = reference_swiglu_backward,
+    .attention_forward = reference_attention_forward,
+    .attention_backward = reference_attention_backward,
+    .attention_cached = reference_attention_cached,
+    .cross_entropy = reference_cross_entropy,
+    .sum_of_squares = reference_sum_of_squares,
+    .adamw = reference_adamw,
+    .add = add,
+};
+
+}  // namespace RORA_LEVEL
+
+const KernelTable* RORA_JOIN(RORA_LEVEL, _kernels)() { return &RORA_LEVEL::kTable; }
+
+}  // namespace rora
