@@ -9,7 +9,8 @@ CpuFeatures detect() {
   // __builtin_cpu_supports also asks, through xgetbv, whether the system saves the registers.
   __builtin_cpu_init();
   const auto note = [&](bool has, const char* word) {
-    if (has) found.words += (found.words.empty() ? "" : " ") + std::string(word);
+    if (has && !found.words.empty()) found.words += ' ';
+    if (has) found.words += word;
     return has;
   };
   const bool avx2 = note(__builtin_cpu_supports("avx2"), "avx2");
