@@ -123,7 +123,7 @@ final class HuggingFaceConfig {
             .collect(Collectors.joining(" and "));
     List<String> names = json.has("architectures") ? json.strings("architectures") : List.of();
     String type = json.string("model_type", null);
-    if (names.size() > 1 || names.isEmpty() && type == null) {
+    if (names.size() > 1 || (names.isEmpty() && type == null)) {
       throw json.error("architectures", "names " + names + ", expected one of " + supported);
     }
     for (Architecture known : Architecture.values()) {
@@ -159,7 +159,7 @@ final class HuggingFaceConfig {
         String advice =
             field.equals("quantization_config")
                 ? "; weights in F32, F16 and BF16 are supported, or a quantised GGUF file: take the"
-                      + " unquantised model"
+                    + " unquantised model"
                 : "; a plain LLaMA model without it is supported";
         throw json.error(field, "is set, which is not supported" + advice);
       }

@@ -21,7 +21,7 @@ public final class FloatFormat {
       float value = fraction * 0x1p-24f;
       return sign == 0 ? value : -value;
     }
-    return Float.intBitsToFloat(sign | exponent + 112 << 23 | fraction << 13);
+    return Float.intBitsToFloat(sign | (exponent + 112) << 23 | fraction << 13);
   }
 
   /** Returns the nearest half-precision number, ties to even; too large becomes infinite. */
@@ -30,7 +30,7 @@ public final class FloatFormat {
     int sign = bits >>> 16 & 0x8000;
     int magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) {
-      return (short) (sign | 0x7e00 | magnitude >> 13 & 0x3ff);
+      return (short) (sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
     }
     if (magnitude >= 0x477ff000) { // rounds to 65536 or more
       return (short) (sign | 0x7c00);
@@ -55,7 +55,7 @@ public final class FloatFormat {
     if ((bits & 0x7fffffff) > 0x7f800000) {
       return (short) (bits >>> 16 | 0x40);
     }
-    return (short) (bits + 0x7fff + (bits >>> 16 & 1) >>> 16);
+    return (short) ((bits + 0x7fff + (bits >>> 16 & 1)) >>> 16);
   }
 
   /** Reads one element at the buffer's position, in the buffer's byte order. */
@@ -77,5 +77,48 @@ public final class FloatFormat {
       case BF16 -> target.putShort(toBfloat16(value));
       case F16 -> target.putShort(toHalf(value));
     }
+  }
+
+  /**
+   * Looks for NaN and infinities.
+   *
+   * @param from position of the first element in the buffer, in bytes; its own position is left
+   *     alone
+   * @param count number of elements
+   * @return the index of the first element that is not finite, or -1
+   */
+  public static int firstNotFinite(ByteBuffer source, int from, int count, DataType type) {
+    long exponent = exponentMask(type);
+    long one = exponent & -exponent; // the lowest bit of the lowest element's exponent
+    one |= type == DataType.F32 ? one << 32 : (one << 16) | (one << 32) | (one << 48);
+    exponent |=
+        type == DataType.F32
+            ? exponent << 32
+            : (exponent << 16) | (exponent << 32) | (exponent << 48);
+    long overflow = type == DataType.F32 ? 0x80000000_80000000L : 0x8000_8000_8000_8000L;
+    int perLong = Long.BYTES / type.bytes();
+    int whole = count / perLong * perLong;
+    int i = 0;
+    // An exponent of all ones carries into the sign's place: two or four elements are seen at once.
+    while (i < whole
+        && (((source.getLong(from + i * type.bytes()) & exponent) + one) & overflow) == 0) {
+      i += perLong;
+    }
+    for (; i < count; i++) {
+      int at = from + i * type.bytes();
+      long bits = type == DataType.F32 ? source.getInt(at) : source.getShort(at);
+      if ((bits & exponentMask(type)) == exponentMask(type)) {
+        return i;
+      }
+    }
+    return -1;
+  }
+
+  private static long exponentMask(DataType type) {
+    return switch (type) {
+      case F32 -> 0x7f800000L;
+      case BF16 -> 0x7f80L;
+      case F16 -> 0x7c00L;
+    };
   }
 }
