@@ -50,13 +50,22 @@ static inline vfloat splat(float x) {
 
 static inline vfloat max_of(vfloat a, vfloat b) { return a > b ? a : b; }
 
-// The sum of the lanes, in a fixed tree.
+// The sum of the lanes, in a fixed tree: the upper half is added to the lower until one is left.
 static inline float sum_lanes(vfloat v) {
-  float lane[kLanes];
-  store(lane, v);
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-  return lane[0];
+  typedef float v4 __attribute__((vector_size(16)));
+#if defined(__AVX512F__)
+  typedef float v8 __attribute__((vector_size(32)));
+  const v8 eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                   __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const v4 four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) +
+                  __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+#elif defined(__AVX2__)
+  const v4 four =
+      __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+#else
+  const v4 four = v;
+#endif
+  return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 // bf16 bits in the upper half of each lane, rounded to nearest even; NaN stays NaN.
