@@ -1,0 +1,216 @@
+// Causal attention over packed documents (arXiv:1706.03762), scores never stored as a whole
+// (arXiv:2205.14135: online softmax forward, recomputation backward).
+//
+//          64 query tokens (lanes)      A task owns one head and one panel of queries. For each panel of
+//   keys   +---------------------+      keys that any lane attends to, rows first .. last of it:
+//   64 at  | S = K Q, masked     |        S[j, lane] = sum_d K[d, j] Q[d, lane]     K broadcast
+//   a time | P = exp(S - max)    |        O[d, lane] = sum_j V[d, j] P[j, lane]     V broadcast
+//          +---------------------+      Softmax statistics are vertical.
+//
+// Backward in two passes without sums across tasks: dq with query lanes as above; dk and dv with key
+// lanes, where the roles are swapped and a key/value head's task loops over its query heads. Per block of
+// 64 x 64: 2, 3 and 4 products of 64 * 64 * head_dim; operands are widened into L2 once per block, about
+// 4 % of that. Each output has one task and one order of sums. Reference: cpu/reference/attention.cpp.
+#pragma once
+
+#include "cpu/simd/head_product.h"
+#include "cpu/simd/math.h"
+
+namespace rora::RORA_LEVEL {
+
+constexpr int64_t kBlock = kPanel * kPanel;  // floats of a block of scores
+constexpr float kMaskedScore = -1e30f;       // finite, so that max - max is 0 and not NaN
+
+// Where the keys and values that tokens attend to stand.
+struct KeyValues {
+  const rora_activation* matrix;
+  int64_t key_column, value_column;
+};
+
+static inline int64_t group_size(const AttentionOp& op) { return op.shape.heads / op.shape.kv_heads; }
+
+static inline float score_scale(const AttentionOp& op) {
+  return float(1.0 / __builtin_sqrt(double(op.shape.head_dim)));
+}
+
+// The rows that each lane's token attends to, and over all lanes; unused lanes attend to none.
+struct LaneRanges {
+  int32_t first[kPanel], last[kPanel];
+  int64_t min_first, max_first, min_last, max_last;
+};
+
+static inline LaneRanges lane_ranges(const rora_batch& batch, int64_t panel) {
+  LaneRanges r;
+  r.min_first = r.min_last = INT32_MAX, r.max_first = r.max_last = -1;
+  const int active = active_lanes(batch.tokens, panel);
+  for (int lane = 0; lane < kPanel; ++lane) {
+    const int64_t token = panel * kPanel + lane;
+    r.first[lane] = lane < active ? batch.begins[token] : INT32_MAX;
+    r.last[lane] = lane < active ? batch.begins[token] + batch.positions[token] : -1;
+    r.max_first = max_of(r.max_first, r.first[lane]);
+    r.min_last = min_of(r.min_last, r.last[lane]);
+    if (lane >= active) continue;
+    r.min_first = min_of(r.min_first, r.first[lane]);
+    r.max_last = max_of(r.max_last, r.last[lane]);
+  }
+  return r;
+}
+
+static inline vint load_int(const int32_t* p) { return (vint)load_u32(p); }
+
+static inline vint splat_int(int64_t value) { return vint{} + int32_t(value); }
+
+// Lanes that attend to row `key`.
+static inline vint attends(const LaneRanges& r, int64_t key, int lane) {
+  const vint k = splat_int(key);
+  return (load_int(r.first + lane) <= k) & (k <= load_int(r.last + lane));
+}
+
+// One head of one panel as [head_dim][64] floats: the panel itself, or a widened copy.
+static inline const float* head_rows(const rora_activation& a, int64_t panel, int64_t row, int64_t dim,
+                                     float* copy) {
+  if (a.dtype == RORA_F32) return panel_data<float>(a, panel) + row * kPanel;
+  widen_rows(a, panel, row, dim, copy, kPanel);
+  return copy;
+}
+
+static inline void scaled_head_rows(const rora_activation& a, int64_t panel, int64_t row, int64_t dim,
+                                    float scale, float* copy) {
+  widen_rows(a, panel, row, dim, copy, kPanel);
+  for (int64_t i = 0; i < dim * kPanel; i += kLanes) store(copy + i, load(copy + i) * scale);
+}
+
+// Stores [dim][64] floats, each lane times factor[lane], zero in unused lanes.
+static inline void store_head(const float* rows, const float* factor, int64_t dim, rora_activation& a,
+                              int64_t panel, int64_t row) {
+  const int active = active_lanes(a.tokens, panel);
+  with_type(a, [&](auto type) {
+    using T = decltype(type);
+    T* target = panel_data<T>(a, panel);
+    for (int lane = 0; lane < kPanel; lane += kLanes) {
+      const vfloat f = keep(load(factor + lane), lane, active);
+      for (int64_t d = 0; d < dim; d += 2) {
+        const float* p = rows + d * kPanel + lane;
+        const RowPair pair = {load(p) * f, load(p + kPanel) * f};
+        store_pair(target, (row + d) / 2, lane, keep(pair, lane, active));
+      }
+    }
+  });
+}
+
+// Scratch of a task, [rows][64] floats one after the other.
+struct HeadScratch {
+  float* next;
+  float* take(int64_t rows) {
+    float* taken = next;
+    next += rows * kPanel;
+    return taken;
+  }
+};
+
+// Seven heads, two blocks of scores and two rows of statistics at most.
+static inline int64_t attention_scratch_bytes(const AttentionOp& op) {
+  return (7 * op.shape.head_dim + 2 * kPanel + 8) * kPanel * int64_t(sizeof(float));
+}
+
+// A stretch of rows of one key panel.
+struct KeyBlock {
+  int64_t panel, first, count;  // rows panel * 64 + first ..
+  int64_t row() const { return panel * kPanel + first; }
+};
+
+static inline KeyBlock key_block(int64_t panel, int64_t first_row, int64_t last_row) {
+  const int64_t base = panel * kPanel;
+  const int64_t first = max_of(first_row - base, 0);
+  return {panel, first, min_of(last_row - base, kPanel - 1) - first + 1};
+}
+
+static inline void mask_scores(const LaneRanges& ranges, const KeyBlock& block, float* scores) {
+  if (ranges.max_first <= block.row() && block.row() + block.count - 1 <= ranges.min_last) return;
+  for (int64_t j = 0; j < block.count; ++j)
+    for (int lane = 0; lane < kPanel; lane += kLanes) {
+      float* s = scores + j * kPanel + lane;
+      store(s, attends(ranges, block.row() + j, lane) ? load(s) : splat(kMaskedScore));
+    }
+}
+
+// Turns a block's scores into exp(score - maximum), updates the running maximum and sum of each lane and
+// leaves in `correction` what older sums must be multiplied by.
+static inline void online_softmax(int64_t keys, float* scores, float* maximum, float* sum,
+                                  float* correction) {
+  for (int lane = 0; lane < kPanel; lane += kLanes) {
+    const vfloat old = load(maximum + lane);
+    vfloat highest = old;
+    for (int64_t j = 0; j < keys; ++j) highest = max_of(highest, load(scores + j * kPanel + lane));
+    vfloat total = {};
+    for (int64_t j = 0; j < keys; ++j) {
+      const vfloat p = exp(load(scores + j * kPanel + lane) - highest);
+      store(scores + j * kPanel + lane, p);
+      total += p;
+    }
+    const vfloat factor = exp(old - highest);
+    store(maximum + lane, highest);
+    store(sum + lane, load(sum + lane) * factor + total);
+    store(correction + lane, factor);
+  }
+}
+
+static inline void multiply_lanes(int64_t rows, const float* factor, float* values) {
+  for (int lane = 0; lane < kPanel; lane += kLanes) {
+    const vfloat f = load(factor + lane);
+    for (int64_t i = 0; i < rows; ++i)
+      store(values + i * kPanel + lane, load(values + i * kPanel + lane) * f);
+  }
+}
+
+// Writes log(sum) + maximum of a panel's lanes, 0 in unused lanes.
+static inline void store_lse(const AttentionOp& op, int64_t head, int64_t panel, const float* maximum,
+                             const float* sum) {
+  float* lse = op.lse + head * round_up(op.qkv->max_tokens, kPanel) + panel * kPanel;
+  const int active = active_lanes(op.qkv->tokens, panel);
+  for (int lane = 0; lane < kPanel; ++lane)
+    lse[lane] = lane < active ? maximum[lane] + __builtin_logf(sum[lane]) : 0.0f;
+}
+
+static inline void attend_panel(const AttentionOp& op, const KeyValues& kv, int64_t head, int64_t panel,
+                                char* memory) {
+  const int64_t dim = op.shape.head_dim, kv_row = head / group_size(op) * dim;
+  HeadScratch scratch = {reinterpret_cast<float*>(memory)};
+  float *q = scratch.take(dim), *key_copy = scratch.take(dim), *value_copy = scratch.take(dim);
+  float *out = scratch.take(dim), *scores = scratch.take(kPanel);
+  float *maximum = scratch.take(1), *sum = scratch.take(1), *factor = scratch.take(1);
+  scaled_head_rows(*op.qkv, panel, head * dim, dim, score_scale(op), q);
+  for (int lane = 0; lane < kPanel; ++lane) maximum[lane] = kMaskedScore, sum[lane] = 0.0f;
+  for (int64_t i = 0; i < dim * kPanel; ++i) out[i] = 0.0f;
+
+  const LaneRanges ranges = lane_ranges(*op.batch, panel);
+  for (int64_t p = ranges.min_first / kPanel; p <= ranges.max_last / kPanel; ++p) {
+    const KeyBlock block = key_block(p, ranges.min_first, ranges.max_last);
+    const float* k = head_rows(*kv.matrix, p, kv.key_column + kv_row, dim, key_copy);
+    const float* v = head_rows(*kv.matrix, p, kv.value_column + kv_row, dim, value_copy);
+    head_product(block.count, tokens_by_features(k + block.first), dim, q, scores, false);
+    mask_scores(ranges, block, scores);
+    online_softmax(block.count, scores, maximum, sum, factor);
+    multiply_lanes(dim, factor, out);
+    head_product(dim, features_by_tokens(v + block.first), block.count, scores, out, true);
+  }
+  for (int lane = 0; lane < kPanel; ++lane) factor[lane] = 1.0f / sum[lane];
+  store_head(out, factor, dim, *op.y, panel, head * dim);
+  if (op.lse) store_lse(op, head, panel, maximum, sum);
+}
+
+static inline void attend(rora_context& context, const AttentionOp& op, const KeyValues& kv) {
+  const int64_t count = panels(op.qkv->tokens), tasks = count * op.shape.heads;
+  context.pool->reserve(attention_scratch_bytes(op));
+  parallel(*context.pool, tasks, [&](int64_t task, int32_t thread) {
+    // Late panels see most keys: first they, so that the threads end together.
+    attend_panel(op, kv, task % op.shape.heads, count - 1 - task / op.shape.heads,
+                 context.pool->scratch(thread));
+  });
+}
+
+static inline void attention_forward(rora_context& context, const AttentionOp& op) {
+  attend(context, op, {op.qkv, op.shape.key_column, op.shape.value_column});
+}
+
+}  // namespace rora::RORA_LEVEL
