@@ -1,22 +1,31 @@
 package io.rora.kernels;
 
-/** An element type. Activations are F32 or BF16; F16 only ever comes from a file. */
-public enum DataType {
-  /** IEEE 754 single precision. */
-  F32(4),
-  /** The upper half of an F32: 8 bits of exponent, 7 of fraction. */
-  BF16(2),
-  /** IEEE 754 half precision: 5 bits of exponent, 10 of fraction. */
-  F16(2);
+import io.rora.kernels.bindings.Rora;
 
+/** Element types. Weights and activations are {@link #F32} or {@link #BF16}. */
+public enum DataType {
+  /** IEEE 754 binary32. */
+  F32(Rora.RORA_F32, 4),
+  /** The upper half of an F32. */
+  BF16(Rora.RORA_BF16, 2),
+  /** IEEE 754 binary16; it only ever comes from a file. */
+  F16(Rora.RORA_F16, 2);
+
+  private final int code;
   private final int bytes;
 
-  DataType(int bytes) {
+  DataType(int code, int bytes) {
+    this.code = code;
     this.bytes = bytes;
   }
 
-  /** Returns the size of one element in bytes. */
+  /** Returns the bytes that one element takes. */
   public int bytes() {
     return bytes;
+  }
+
+  /** The C API's {@code rora_dtype}. */
+  int code() {
+    return code;
   }
 }

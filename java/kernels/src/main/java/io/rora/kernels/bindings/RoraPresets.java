@@ -8,11 +8,11 @@ import org.bytedeco.javacpp.tools.InfoMap;
 import org.bytedeco.javacpp.tools.InfoMapper;
 
 /**
- * Tells JavaCPP how to turn {@code native/include/rora} into the class {@code Rora} of this package at
- * build time. The headers are the only copy of a signature.
+ * Tells JavaCPP how to turn {@code native/include/rora} into the class {@code Rora} of this package
+ * at build time. The headers are the only copy of a signature.
  *
- * <p>Overloads that take Java arrays are left out, because JavaCPP copies such arrays on every call:
- * what remains takes a Pointer or a direct buffer. No function throws a C++ exception.
+ * <p>Overloads that take Java arrays are left out, because JavaCPP copies such arrays on every
+ * call: what remains takes a Pointer or a direct buffer. No function throws a C++ exception.
  */
 @Properties(
     value =
@@ -45,10 +45,6 @@ public class RoraPresets implements InfoMapper {
         .put(new Info("void").valueTypes("void").pointerTypes("Pointer", "ByteBuffer"))
         .put(new Info("float").valueTypes("float").pointerTypes("FloatPointer", "FloatBuffer"))
         .put(new Info("double").valueTypes("double").pointerTypes("DoublePointer", "DoubleBuffer"))
-        .put(
-            new Info("int32_t")
-                .cast()
-                .valueTypes("int")
-                .pointerTypes("IntPointer", "IntBuffer"));
+        .put(new Info("int32_t").cast().valueTypes("int").pointerTypes("IntPointer", "IntBuffer"));
   }
 }

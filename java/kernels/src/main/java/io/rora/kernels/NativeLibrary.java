@@ -1,0 +1,40 @@
+package io.rora.kernels;
+
+import io.rora.kernels.bindings.Rora;
+import org.bytedeco.javacpp.Loader;
+
+/** Loads the native library, or says why it cannot be loaded. */
+final class NativeLibrary {
+  private NativeLibrary() {}
+
+  /** Loads the library if that has not happened yet. */
+  static void load() {
+    load(Rora.class);
+  }
+
+  /** Loads what {@code bindings} needs; tests pass a class whose library does not exist. */
+  static void load(Class<?> bindings) {
+    try {
+      Loader.load(bindings);
+    } catch (LinkageError | RuntimeException e) {
+      throw new RoraException(
+          RoraException.Reason.NOT_LOADED,
+          "rora's native library cannot be loaded on "
+              + Loader.getPlatform()
+              + ": "
+              + rootMessage(e)
+              + ". Build rora on this machine (mvn package) if this platform is not in the jar, or"
+              + " name a writable folder for unpacking: -Dorg.bytedeco.javacpp.cachedir=DIR",
+          e);
+    }
+  }
+
+  private static String rootMessage(Throwable failure) {
+    Throwable root = failure;
+    while (root.getCause() != null) {
+      root = root.getCause();
+    }
+    String message = root.getMessage();
+    return message == null ? root.getClass().getName() : message.strip().replace('\n', ' ');
+  }
+}
