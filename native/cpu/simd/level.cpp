@@ -1,7 +1,14 @@
 // The CPU backend for one instruction set: compiled once for each level, with that level's flags and
 // RORA_LEVEL set to its name.
-#include "cpu/reference/reference.h"
+#include "cpu/simd/attention_backward.h"
+#include "cpu/simd/attention_cached.h"
+#include "cpu/simd/embedding.h"
 #include "cpu/simd/linear.h"
+#include "cpu/simd/loss.h"
+#include "cpu/simd/optimizer.h"
+#include "cpu/simd/rmsnorm.h"
+#include "cpu/simd/rope.h"
+#include "cpu/simd/swiglu.h"
 
 #define RORA_TEXT_OF(name) #name
 #define RORA_TEXT(name) RORA_TEXT_OF(name)
@@ -34,19 +41,19 @@ constexpr KernelTable kTable = {
     .linear_forward = linear_forward,
     .linear_backward = linear_backward,
     .dora_norms = dora_norms,
-    .embedding_forward = reference_embedding_forward,
-    .embedding_backward = reference_embedding_backward,
-    .rmsnorm_forward = reference_rmsnorm_forward,
-    .rmsnorm_backward = reference_rmsnorm_backward,
-    .rope = reference_rope,
-    .swiglu_forward = reference_swiglu_forward,
-    .swiglu_backward = reference_swiglu_backward,
-    .attention_forward = reference_attention_forward,
-    .attention_backward = reference_attention_backward,
-    .attention_cached = reference_attention_cached,
-    .cross_entropy = reference_cross_entropy,
-    .sum_of_squares = reference_sum_of_squares,
-    .adamw = reference_adamw,
+    .embedding_forward = embedding_forward,
+    .embedding_backward = embedding_backward,
+    .rmsnorm_forward = rmsnorm_forward,
+    .rmsnorm_backward = rmsnorm_backward,
+    .rope = rope,
+    .swiglu_forward = swiglu_forward,
+    .swiglu_backward = swiglu_backward,
+    .attention_forward = attention_forward,
+    .attention_backward = attention_backward,
+    .attention_cached = attention_cached,
+    .cross_entropy = cross_entropy,
+    .sum_of_squares = sum_of_squares,
+    .adamw = adamw,
     .add = add,
 };
 
