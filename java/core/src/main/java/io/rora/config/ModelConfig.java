@@ -86,7 +86,11 @@ public record ModelConfig(
     eosTokenIds = List.copyOf(eosTokenIds);
     require(vocabSize > 0, "vocab_size", vocabSize, "positive");
     require(hiddenSize > 0, "hidden_size", hiddenSize, "positive");
-    require(headDim > 0 && headDim % 2 == 0, "head_dim", headDim, "positive and even");
+    require(
+        headDim > 0 && headDim <= 65536 && headDim % 2 == 0,
+        "head_dim",
+        headDim,
+        "even, from 2 to 65536");
     require(
         maxPositionEmbeddings > 0, "max_position_embeddings", maxPositionEmbeddings, "positive");
     require(rmsNormEps > 0 && rmsNormEps < 1, "rms_norm_eps", rmsNormEps, "between 0 and 1");

@@ -24,7 +24,7 @@ public interface WeightSource extends Closeable {
    * @throws io.rora.files.FileFormatException saying which file is wrong, how, and what to do
    */
   static WeightSource open(Path path) throws IOException {
-    throw new IOException(path + ": cannot be read yet");
+    return WeightFiles.open(path);
   }
 
   /** Returns the directory or file that was opened. */
