@@ -50,8 +50,7 @@ using namespace rora;
 rora_status rora_activation_create(rora_context* context, rora_dtype dtype, int64_t max_tokens,
                                    int64_t width, int64_t tail, rora_activation** activation) {
   return guard([&] {
-    require(context != nullptr && activation != nullptr,
-            "context and activation must not be NULL");
+    require(context != nullptr && activation != nullptr, "context and activation must not be NULL");
     require(dtype == RORA_F32 || dtype == RORA_BF16,
             "dtype=%d: an activation is RORA_F32 or RORA_BF16", int(dtype));
     require(max_tokens >= 1 && max_tokens <= INT32_MAX, "max_tokens=%lld: must be 1 .. 2^31 - 1",

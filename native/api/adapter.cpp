@@ -28,14 +28,15 @@ using namespace rora;
 
 rora_status rora_adapter_create(rora_context* context, int64_t out_features, int64_t in_features,
                                 int64_t rank, float scaling, const float* lora_A,
-                                const float* lora_B, const float* magnitude,
-                                float* lora_A_gradient, float* lora_B_gradient,
-                                float* magnitude_gradient, rora_adapter** adapter) {
+                                const float* lora_B, const float* magnitude, float* lora_A_gradient,
+                                float* lora_B_gradient, float* magnitude_gradient,
+                                rora_adapter** adapter) {
   return guard([&] {
     require(context != nullptr && adapter != nullptr, "context and adapter must not be NULL");
     require(lora_A != nullptr && lora_B != nullptr, "lora_A and lora_B must not be NULL");
-    require(out_features >= 1 && in_features >= 1, "projection [%lld, %lld]: sizes must be positive",
-            static_cast<long long>(out_features), static_cast<long long>(in_features));
+    require(out_features >= 1 && in_features >= 1,
+            "projection [%lld, %lld]: sizes must be positive", static_cast<long long>(out_features),
+            static_cast<long long>(in_features));
     require(rank >= 1 && rank <= INT32_MAX, "rank=%lld: must be at least 1",
             static_cast<long long>(rank));
     require(std::isfinite(scaling), "scaling=%g: must be finite", double(scaling));
@@ -44,11 +45,13 @@ rora_status rora_adapter_create(rora_context* context, int64_t out_features, int
     require(magnitude_gradient == nullptr || (magnitude != nullptr && lora_A_gradient != nullptr),
             "a gradient of the magnitude needs a magnitude and the other gradients");
     auto fresh = std::make_unique<rora_adapter>();
-    *fresh = {context,         out_features,       in_features, rank,    rank,    scaling,
-              lora_A,          lora_B,             magnitude,   lora_A_gradient,
-              lora_B_gradient, magnitude_gradient, nullptr,     nullptr, nullptr, nullptr};
+    *fresh = {context,   out_features,    in_features,     rank,
+              rank,      scaling,         lora_A,          lora_B,
+              magnitude, lora_A_gradient, lora_B_gradient, magnitude_gradient,
+              nullptr,   nullptr,         nullptr,         nullptr};
     if (magnitude != nullptr) {
-      auto* memory = static_cast<double*>(allocate(context, 2 * out_features * int64_t(sizeof(double))));
+      auto* memory =
+          static_cast<double*>(allocate(context, 2 * out_features * int64_t(sizeof(double))));
       fresh->base_squares = memory;
       fresh->norms = reinterpret_cast<float*>(memory + out_features);
       fresh->row_scale = fresh->norms + out_features;
@@ -75,13 +78,12 @@ rora_status rora_adapter_train_rank(rora_adapter* adapter, int64_t rows) {
 rora_status rora_adapter_refresh(rora_adapter* adapter, const rora_weight* weight) {
   return guard([&] {
     require(adapter != nullptr && weight != nullptr, "adapter and weight must not be NULL");
-    require(adapter->out_features == weight->out_features &&
-                adapter->in_features == weight->in_features,
-            "adapter of a [%lld, %lld] projection, weight [%lld, %lld]: must have the same shape",
-            static_cast<long long>(adapter->out_features),
-            static_cast<long long>(adapter->in_features),
-            static_cast<long long>(weight->out_features),
-            static_cast<long long>(weight->in_features));
+    require(
+        adapter->out_features == weight->out_features &&
+            adapter->in_features == weight->in_features,
+        "adapter of a [%lld, %lld] projection, weight [%lld, %lld]: must have the same shape",
+        static_cast<long long>(adapter->out_features), static_cast<long long>(adapter->in_features),
+        static_cast<long long>(weight->out_features), static_cast<long long>(weight->in_features));
     if (adapter->magnitude == nullptr) return;
     keep_base_squares(*adapter, *weight);
     adapter->context->kernels->dora_norms(*adapter->context,

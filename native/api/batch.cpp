@@ -14,8 +14,7 @@ rora_status rora_batch_create(rora_context* context, int64_t max_tokens, rora_ba
     const int64_t room = round_up(max_tokens, kPanel);
     auto fresh = std::make_unique<rora_batch>();
     auto* memory = static_cast<int32_t*>(allocate(context, 5 * room * int64_t(sizeof(int32_t))));
-    *fresh = {context,           max_tokens,        0,
-              memory,            memory + room,     memory + 2 * room,
+    *fresh = {context,           max_tokens,       0, memory, memory + room, memory + 2 * room,
               memory + 3 * room, memory + 4 * room};
     *batch = fresh.release();
   });

@@ -79,7 +79,8 @@ void* allocate(rora_context* context, int64_t bytes) {
   const int64_t total = round_up(bytes + alignment, alignment);
   void* block = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(total));
   if (block == nullptr)
-    fail(RORA_OUT_OF_MEMORY, "out of memory: %lld bytes asked for, %lld already in use by this context",
+    fail(RORA_OUT_OF_MEMORY,
+         "out of memory: %lld bytes asked for, %lld already in use by this context",
          static_cast<long long>(bytes), static_cast<long long>(context->bytes));
   if (alignment == kHugePage) madvise(block, static_cast<size_t>(total), MADV_HUGEPAGE);
   char* memory = static_cast<char*>(block) + alignment;

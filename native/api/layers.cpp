@@ -53,7 +53,8 @@ void check_attention(const rora_attention_shape* shape, const rora_batch* batch,
   require_columns(qkv, "qkv (queries)", 0, q_width);
   require_columns(qkv, "qkv (keys)", shape->key_column, kv_width);
   require_columns(qkv, "qkv (values)", shape->value_column, kv_width);
-  require(shape->key_column >= q_width && std::abs(shape->value_column - shape->key_column) >= kv_width &&
+  require(shape->key_column >= q_width &&
+              std::abs(shape->value_column - shape->key_column) >= kv_width &&
               shape->value_column >= q_width,
           "key_column=%lld, value_column=%lld: queries, keys and values must not overlap",
           static_cast<long long>(shape->key_column), static_cast<long long>(shape->value_column));
@@ -77,7 +78,8 @@ void check_rows(const rora_batch* batch, int64_t rows, const char* name) {
 }
 
 void check_cache(const rora_attention_shape* shape, const rora_batch* batch,
-                 const rora_activation* qkv, const rora_activation* cache, const rora_activation* y) {
+                 const rora_activation* qkv, const rora_activation* cache,
+                 const rora_activation* y) {
   require_given(cache, "cache");
   require_same_context(qkv->context, cache->context, "cache");
   require_same_dtype(qkv, "qkv", cache, "cache");
@@ -176,7 +178,8 @@ rora_status rora_rope_create(rora_context* context, int64_t positions, int64_t h
     require_given(context, "context");
     require_given(inverse_frequencies, "inverse_frequencies");
     require_given(rope, "rope");
-    require(positions >= 1, "positions=%lld: must be at least 1", static_cast<long long>(positions));
+    require(positions >= 1, "positions=%lld: must be at least 1",
+            static_cast<long long>(positions));
     require(head_dim >= 2 && head_dim % 2 == 0, "head_dim=%lld: must be even and at least 2",
             static_cast<long long>(head_dim));
     const int64_t half = head_dim / 2, bytes = positions * half * int64_t(sizeof(float));

@@ -23,8 +23,9 @@ void check_complete(const rora_linear* linear) {
 void check_operand(const char* name, const rora_activation* a, int64_t width, int64_t tail) {
   require(a != nullptr, "%s is NULL", name);
   require(a->width == width, "%s is %lld wide: must be %lld", name, Long(a->width), Long(width));
-  require(even(a->tail) >= tail, "%s has a tail of %lld columns: must be at least %lld, the sum of the ranks",
-          name, Long(a->tail), Long(tail));
+  require(even(a->tail) >= tail,
+          "%s has a tail of %lld columns: must be at least %lld, the sum of the ranks", name,
+          Long(a->tail), Long(tail));
 }
 
 void check_batch(const rora_linear* linear, const rora_batch* batch, int64_t tokens) {

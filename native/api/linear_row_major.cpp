@@ -69,7 +69,7 @@ void scatter(const float* dense, int64_t rows, int64_t columns, float* target, i
 struct Group {
   Floats a, b, a_gradient, b_gradient;
   std::unique_ptr<rora_adapter, decltype(&rora_adapter_destroy)> adapter{nullptr,
-                                                                       rora_adapter_destroy};
+                                                                         rora_adapter_destroy};
   std::unique_ptr<rora_linear, decltype(&rora_linear_destroy)> linear{nullptr, rora_linear_destroy};
 
   Group(rora_context* context, const rora_weight* weight, int64_t rank, float scaling,
@@ -94,7 +94,6 @@ struct Group {
     ok(rora_linear_set_adapter(group, 0, made));
   }
 };
-
 
 void check_common(rora_context* context, const rora_weight* weight, int64_t tokens, int64_t rank) {
   require(context != nullptr && weight != nullptr, "context and weight must not be NULL");
@@ -161,7 +160,8 @@ rora_status rora_linear_backward_f32(rora_context* context, const rora_weight* w
         range_of("x", x, tokens, in, ldx), range_of("lora_A", lora_A, rank, in, lda),
         range_of("lora_B", lora_B, out, rank, ldb), range_of("h", h, tokens, rank, ldh),
         range_of("dy", dy, tokens, out, lddy)};
-    const Range outputs[] = {range_of("dA", dA, rank, in, ldda), range_of("dB", dB, out, rank, lddb),
+    const Range outputs[] = {range_of("dA", dA, rank, in, ldda),
+                             range_of("dB", dB, out, rank, lddb),
                              range_of("dx", dx, dx ? tokens : 0, in, lddx)};
     for (int i = 0; i < 3; ++i) {
       for (const Range& input : inputs) check_apart(outputs[i], input);

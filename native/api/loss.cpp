@@ -18,7 +18,8 @@ rora_status rora_cross_entropy(rora_weight* head, const rora_batch* batch, const
     require_same_context(head->context, x->context, "x");
     require_width(x, "x", head->in_features);
     require_tokens(x, "x", batch->tokens);
-    require(std::isfinite(divisor) && divisor > 0, "divisor=%g: must be positive and finite", divisor);
+    require(std::isfinite(divisor) && divisor > 0, "divisor=%g: must be positive and finite",
+            divisor);
     if (dx) {
       require_same_context(head->context, dx->context, "dx");
       require_same_dtype(x, "x", dx, "dx");

@@ -21,8 +21,8 @@ void check_step(const rora_adamw_step& s) {
           "learning_rate=%g: must be finite and not negative", s.learning_rate);
   require(s.beta1 >= 0 && s.beta1 < 1, "beta1=%g: must be in [0, 1)", s.beta1);
   require(s.beta2 >= 0 && s.beta2 < 1, "beta2=%g: must be in [0, 1)", s.beta2);
-  require(std::isfinite(s.epsilon) && s.epsilon >= 0,
-          "epsilon=%g: must be finite and not negative", s.epsilon);
+  require(std::isfinite(s.epsilon) && s.epsilon >= 0, "epsilon=%g: must be finite and not negative",
+          s.epsilon);
   require(std::isfinite(s.weight_decay) && s.weight_decay >= 0,
           "weight_decay=%g: must be finite and not negative", s.weight_decay);
   require(std::isfinite(s.gradient_scale), "gradient_scale=%g: must be finite", s.gradient_scale);

@@ -43,9 +43,10 @@ int64_t element_bytes(rora_dtype dtype) { return dtype == RORA_F32 ? 4 : 2; }
 void check_rows(const rora_weight* weight, int64_t row, int64_t rows, const void* memory,
                 int64_t stride) {
   require(weight != nullptr, "weight is NULL");
-  require(row >= 0 && rows >= 0 && row <= weight->out_features && rows <= weight->out_features - row,
-          "rows %lld .. +%lld: must lie within out_features (%lld)", static_cast<long long>(row),
-          static_cast<long long>(rows), static_cast<long long>(weight->out_features));
+  require(
+      row >= 0 && rows >= 0 && row <= weight->out_features && rows <= weight->out_features - row,
+      "rows %lld .. +%lld: must lie within out_features (%lld)", static_cast<long long>(row),
+      static_cast<long long>(rows), static_cast<long long>(weight->out_features));
   require(memory != nullptr || rows == 0, "the host pointer is NULL");
   require(stride >= weight->in_features, "stride=%lld: must be at least in_features (%lld)",
           static_cast<long long>(stride), static_cast<long long>(weight->in_features));
@@ -75,10 +76,11 @@ void read_row(const rora_weight& weight, int64_t row, float* target) {
 
 template <class Body>
 void for_rows(const rora_weight& weight, int64_t rows, const Body& body) {
-  parallel(*weight.context->pool, (rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int32_t) {
-    const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
-    for (int64_t i = task * kRowsPerTask; i < end; ++i) body(i);
-  });
+  parallel(*weight.context->pool, (rows + kRowsPerTask - 1) / kRowsPerTask,
+           [&](int64_t task, int32_t) {
+             const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
+             for (int64_t i = task * kRowsPerTask; i < end; ++i) body(i);
+           });
 }
 
 }  // namespace
@@ -152,9 +154,8 @@ rora_status rora_weight_to_master(const rora_weight* weight) {
   return guard([&] {
     require(weight != nullptr && weight->master != nullptr,
             "the weight is not trained: call rora_weight_train first");
-    for_rows(*weight, weight->out_features, [&](int64_t i) {
-      read_row(*weight, i, weight->master + i * weight->in_features);
-    });
+    for_rows(*weight, weight->out_features,
+             [&](int64_t i) { read_row(*weight, i, weight->master + i * weight->in_features); });
   });
 }
 

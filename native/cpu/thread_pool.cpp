@@ -38,8 +38,7 @@ struct ThreadPool::State {
   std::atomic<int32_t> busy{0};  // workers that have not finished this call
 
   void work(int32_t thread) {
-    for (int64_t i = next.fetch_add(1); i < tasks; i = next.fetch_add(1))
-      task(argument, i, thread);
+    for (int64_t i = next.fetch_add(1); i < tasks; i = next.fetch_add(1)) task(argument, i, thread);
   }
 
   void loop(int32_t thread) {

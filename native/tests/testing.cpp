@@ -30,18 +30,20 @@ void report_failure(const char* file, int line, const std::string& message) {
 }
 
 void expect_within(const char* file, int line, const char* what, const std::vector<float>& found,
-                   const std::vector<double>& expected, const std::function<double(size_t)>& bound) {
+                   const std::vector<double>& expected,
+                   const std::function<double(size_t)>& bound) {
   if (found.size() != expected.size()) {
-    report_failure(file, line, std::string(what) + ": " + std::to_string(found.size()) +
-                                   " values, expected " + std::to_string(expected.size()));
+    report_failure(file, line,
+                   std::string(what) + ": " + std::to_string(found.size()) + " values, expected " +
+                       std::to_string(expected.size()));
     return;
   }
   for (size_t i = 0; i < found.size(); ++i) {
     const double error = std::fabs(double(found[i]) - expected[i]);
     if (error <= bound(i)) continue;  // NaN fails
     char text[256];
-    std::snprintf(text, sizeof text, "%s[%zu] = %.9g, expected %.9g, off by %.3g, bound %.3g", what, i,
-                  double(found[i]), expected[i], error, bound(i));
+    std::snprintf(text, sizeof text, "%s[%zu] = %.9g, expected %.9g, off by %.3g, bound %.3g", what,
+                  i, double(found[i]), expected[i], error, bound(i));
     report_failure(file, line, text);
     return;
   }

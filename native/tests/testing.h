@@ -1,6 +1,7 @@
-// A test harness without dependencies: TEST(name) { ... EXPECT_... } in any number, main() in testing.cpp.
-// A failed expectation prints where, the values and the bound, and the test goes on; the executable's
-// exit code says whether all passed. With an argument only tests whose name contains it run.
+// A test harness without dependencies: TEST(name) { ... EXPECT_... } in any number, main() in
+// testing.cpp. A failed expectation prints where, the values and the bound, and the test goes on;
+// the executable's exit code says whether all passed. With an argument only tests whose name
+// contains it run.
 #pragma once
 
 #include <cmath>
@@ -22,33 +23,32 @@ struct Registration {
 // Reports a failure; `message` says what was expected and what was found.
 void report_failure(const char* file, int line, const std::string& message);
 
-#define TEST(name)                                                         \
-  static void name();                                                      \
+#define TEST(name)                                                             \
+  static void name();                                                          \
   static const ::rora::testing::Registration registration_##name(#name, name); \
   static void name()
 
-#define EXPECT(condition)                                                                \
-  do {                                                                                   \
-    if (!(condition))                                                                    \
-      ::rora::testing::report_failure(__FILE__, __LINE__, "expected " #condition);       \
+#define EXPECT(condition)                                                                          \
+  do {                                                                                             \
+    if (!(condition)) ::rora::testing::report_failure(__FILE__, __LINE__, "expected " #condition); \
   } while (0)
 
-#define EXPECT_OK(call)                                                                    \
-  do {                                                                                     \
-    if ((call) != RORA_OK)                                                                 \
-      ::rora::testing::report_failure(__FILE__, __LINE__,                                  \
-                                      std::string(#call ": ") + rora_last_error());        \
+#define EXPECT_OK(call)                                                             \
+  do {                                                                              \
+    if ((call) != RORA_OK)                                                          \
+      ::rora::testing::report_failure(__FILE__, __LINE__,                           \
+                                      std::string(#call ": ") + rora_last_error()); \
   } while (0)
 
 // The call fails with `status` and its message contains `text`.
-#define EXPECT_ERROR(call, status, text)                                                       \
-  do {                                                                                         \
-    const rora_status found_ = (call);                                                         \
-    if (found_ != (status) || std::string(rora_last_error()).find(text) == std::string::npos)  \
-      ::rora::testing::report_failure(__FILE__, __LINE__,                                      \
-                                      #call ": status " + std::to_string(found_) + ", message \"" + \
-                                          rora_last_error() + "\"; expected " #status " and \"" +  \
-                                          (text) + "\"");                                      \
+#define EXPECT_ERROR(call, status, text)                                                      \
+  do {                                                                                        \
+    const rora_status found_ = (call);                                                        \
+    if (found_ != (status) || std::string(rora_last_error()).find(text) == std::string::npos) \
+      ::rora::testing::report_failure(__FILE__, __LINE__,                                     \
+                                      #call ": status " + std::to_string(found_) +            \
+                                          ", message \"" + rora_last_error() +                \
+                                          "\"; expected " #status " and \"" + (text) + "\""); \
   } while (0)
 
 // found[i] equals expected[i] within bound(i), which may be 0. The first element that does not is

@@ -5,7 +5,8 @@
 
 namespace rora {
 
-// |V[n]| of V = W + s B A, entry by entry: the definition, where the fast form uses the low-rank one.
+// |V[n]| of V = W + s B A, entry by entry: the definition, where the fast form uses the low-rank
+// one.
 void reference_dora_norms(rora_context&, const DoraNormsOp& op) {
   const rora_adapter& adapter = *op.adapter;
   for (int64_t n = 0; n < adapter.out_features; ++n) {

@@ -1,14 +1,13 @@
-// The linear operators, entry by entry with sums in double. For projection i of a group, with s the rows'
-// scale (1, or magnitude / |V| for DoRA) and X' = X, or with dropout (m o X) / (1 - p):
+// The linear operators, entry by entry with sums in double. For projection i of a group, with s the
+// rows' scale (1, or magnitude / |V| for DoRA) and X' = X, or with dropout (m o X) / (1 - p):
 //
-//   H' = scaling X' A^T                                  (rounded to x's dtype: it is stored in x's tail)
-//   Y  = s o (X W^T + H' B^T) + bias                     without dropout
-//   Y  = X W^T + (s - 1) o (X' W^T) + s o (H' B^T) + bias  with dropout: PEFT's form of DoRA
-//   G' = scaling (s o dY) B                              (rounded to dy's dtype)
-//   dX = (s o dY) W + G' A                               without dropout
-//   dX = dY W + mask o (((s - 1) o dY) W + G' A)         with dropout, mask = m / (1 - p)
-//   dA = G'^T X',  dB = (s o dY)^T H',  dW = dY^T X,  dbias = sum_t dY
-//   dm = sum_t dY o (X' W^T + H' B^T) / |V|              the norm itself is detached
+//   H' = scaling X' A^T                                  (rounded to x's dtype: it is stored in x's
+//   tail) Y  = s o (X W^T + H' B^T) + bias                     without dropout Y  = X W^T + (s - 1)
+//   o (X' W^T) + s o (H' B^T) + bias  with dropout: PEFT's form of DoRA G' = scaling (s o dY) B
+//   (rounded to dy's dtype) dX = (s o dY) W + G' A                               without dropout dX
+//   = dY W + mask o (((s - 1) o dY) W + G' A)         with dropout, mask = m / (1 - p) dA = G'^T
+//   X',  dB = (s o dY)^T H',  dW = dY^T X,  dbias = sum_t dY dm = sum_t dY o (X' W^T + H' B^T) /
+//   |V|              the norm itself is detached
 #include "cpu/panel.h"
 #include "cpu/philox.h"
 #include "cpu/reference/reference.h"
@@ -34,7 +33,9 @@ struct Part {
   double row_scale(int64_t n) const { return dora() ? double(adapter()->row_scale[n]) : 1.0; }
   double w(int64_t n, int64_t k) const { return double(weight_at(*projection.weight, n, k)); }
   double a(int64_t j, int64_t k) const { return double(adapter()->lora_A[j * in() + k]); }
-  double b(int64_t n, int64_t j) const { return double(adapter()->lora_B[n * adapter()->rank + j]); }
+  double b(int64_t n, int64_t j) const {
+    return double(adapter()->lora_B[n * adapter()->rank + j]);
+  }
 
   int64_t tail(const rora_activation& x, int64_t j) const {
     return even(x.width) + op.linear->tail(index) + j;

@@ -1,4 +1,5 @@
-// Dropout masks of panel rows (linear.h in the API says what they are; cpu/philox.h is the generator).
+// Dropout masks of panel rows (linear.h in the API says what they are; cpu/philox.h is the
+// generator).
 #pragma once
 
 #include "cpu/simd/vec.h"
@@ -15,8 +16,8 @@ struct Dropout {
 constexpr int kMaskLanes = 16;
 
 // Random words of features f .. f + 3 for kMaskLanes tokens, lanes innermost so that it vectorises.
-static inline void mask_words(const Dropout& dropout, uint32_t stream, const int32_t* order, int64_t f,
-                              uint32_t (*words)[kMaskLanes]) {
+static inline void mask_words(const Dropout& dropout, uint32_t stream, const int32_t* order,
+                              int64_t f, uint32_t (*words)[kMaskLanes]) {
   uint32_t c0[kMaskLanes], c1[kMaskLanes], c2[kMaskLanes], c3[kMaskLanes];
   uint32_t k0 = uint32_t(dropout.seed), k1 = uint32_t(dropout.seed >> 32);
   for (int i = 0; i < kMaskLanes; ++i) {
@@ -36,8 +37,8 @@ static inline void mask_words(const Dropout& dropout, uint32_t stream, const int
     words[0][i] = c0[i], words[1][i] = c1[i], words[2][i] = c2[i], words[3][i] = c3[i];
 }
 
-// mask[i * kPanel + lane] = scale or 0 for features [f, f + count) of a panel; f is a multiple of 4 and
-// there is room for count rounded up to 4 rows.
+// mask[i * kPanel + lane] = scale or 0 for features [f, f + count) of a panel; f is a multiple of 4
+// and there is room for count rounded up to 4 rows.
 static inline void mask_rows(const Dropout& dropout, uint32_t stream, int64_t panel, int64_t f,
                              int64_t count, float* mask) {
   uint32_t words[4][kMaskLanes];

@@ -1,6 +1,6 @@
-// The forward pass for a handful of tokens (generation): rows of W are read once, as they lie in memory,
-// and multiplied with row-major copies of the tokens. Memory bandwidth is the limit, and a panel's 64
-// lanes would be mostly empty. Reference: cpu/reference/linear.cpp.
+// The forward pass for a handful of tokens (generation): rows of W are read once, as they lie in
+// memory, and multiplied with row-major copies of the tokens. Memory bandwidth is the limit, and a
+// panel's 64 lanes would be mostly empty. Reference: cpu/reference/linear.cpp.
 #pragma once
 
 #include "cpu/simd/gemm.h"

@@ -1,16 +1,20 @@
 // The panel GEMM: every product of weights with activations goes through it.
 //
-//   Y[n, t] = sum over segments s, k of  W_s[n, k] X_s[k, t]            (research: one longer reduction)
+//   Y[n, t] = sum over segments s, k of  W_s[n, k] X_s[k, t]            (research: one longer
+//   reduction)
 //
-//             X_s panel [k][64 tokens]      A tile is 6 rows of W times 64 tokens: 24 AVX-512 accumulators.
-//             x0 x1 .............. x63      For each k: 4 loads of X, 6 broadcasts of W, 24 FMAs, so FMA
-//   W strip   +----------------------+      issue is the limit. W is packed on the fly, a block of 96 rows
-//   [k][6]    | 6 x 64 accumulators  |      by 512 k (196 KB, half of L2), and used for up to 16 panels;
+//             X_s panel [k][64 tokens]      A tile is 6 rows of W times 64 tokens: 24 AVX-512
+//             accumulators. x0 x1 .............. x63      For each k: 4 loads of X, 6 broadcasts of
+//             W, 24 FMAs, so FMA
+//   W strip   +----------------------+      issue is the limit. W is packed on the fly, a block of
+//   96 rows [k][6]    | 6 x 64 accumulators  |      by 512 k (196 KB, half of L2), and used for up
+//   to 16 panels;
 //             +----------------------+      X panels stream from L2 / L3, 4 bytes for 6 FMA cycles.
 //
-// With bf16 activations and AVX512-BF16 the reduction runs over pairs (vdpbf16ps), else X is widened
-// block by block. Adding segments (low-rank slabs, several projections) needs no second pass over Y.
-// Each tile has one fixed order of sums, whatever the threads do. Reference: cpu/reference/linear.cpp.
+// With bf16 activations and AVX512-BF16 the reduction runs over pairs (vdpbf16ps), else X is
+// widened block by block. Adding segments (low-rank slabs, several projections) needs no second
+// pass over Y. Each tile has one fixed order of sums, whatever the threads do. Reference:
+// cpu/reference/linear.cpp.
 #pragma once
 
 #if defined(__AVX512BF16__)
@@ -124,11 +128,11 @@ static inline float scaled(const Matrix& m, int64_t n, int64_t k) {
   return value;
 }
 
-// Packs rows [n, n + rows), rows <= 6, of columns [k, k + count) as floats [count][6]; rows that are
-// missing become zero.
+// Packs rows [n, n + rows), rows <= 6, of columns [k, k + count) as floats [count][6]; rows that
+// are missing become zero.
 template <class T>
-static inline void pack_strip_f32(const Matrix& m, int64_t n, int64_t rows, int64_t k, int64_t count,
-                                  float* out) {
+static inline void pack_strip_f32(const Matrix& m, int64_t n, int64_t rows, int64_t k,
+                                  int64_t count, float* out) {
   const T* data = static_cast<const T*>(m.data);
   if (rows == kTileRows && !m.n_scale && !m.k_scale) {
     if (m.transposed) {
@@ -245,10 +249,11 @@ static inline void pack_block(const Segment& s, bool pairs, int64_t n, int64_t r
   }
 }
 
-// Rows [k, k + count) of the segment's operand in one panel, in the form the tiles read: the panel itself,
-// or a widened or masked copy in scratch.
+// Rows [k, k + count) of the segment's operand in one panel, in the form the tiles read: the panel
+// itself, or a widened or masked copy in scratch.
 static inline const void* operand(const Segment& s, bool pairs, int64_t panel, int64_t k,
-                                  int64_t count, const Dropout* dropout, const PanelScratch& scratch) {
+                                  int64_t count, const Dropout* dropout,
+                                  const PanelScratch& scratch) {
   const rora_activation& x = *s.x;
   const int64_t row = s.row + k;
   if (s.stream < 0) {
@@ -298,10 +303,9 @@ static inline void store_block(const PanelJob& job, int64_t n, int64_t rows, int
         // Behind the last row of an odd count stands a pad row, which stays zero.
         v.odd = last ? vfloat{} : load(acc + (i + 1) * kPanel + lane) * scale1 + bias1;
         if (job.add) {
-          const RowPair old =
-              job.add->dtype == RORA_F32
-                  ? load_pair(panel_data<float>(*job.add, panel), pair, lane)
-                  : load_pair(panel_data<uint16_t>(*job.add, panel), pair, lane);
+          const RowPair old = job.add->dtype == RORA_F32
+                                  ? load_pair(panel_data<float>(*job.add, panel), pair, lane)
+                                  : load_pair(panel_data<uint16_t>(*job.add, panel), pair, lane);
           v.even += old.even;
           v.odd += old.odd;
         }
@@ -344,8 +348,8 @@ static inline void dot_block(const PanelJob& job, int64_t n, int64_t rows, int64
 }
 
 // Rows [n, n + rows) of the job for panels [first, last).
-static inline void run_block(const PanelJob& job, int64_t n, int64_t rows, int64_t first, int64_t last,
-                             const Dropout* dropout, const PanelScratch& scratch) {
+static inline void run_block(const PanelJob& job, int64_t n, int64_t rows, int64_t first,
+                             int64_t last, const Dropout* dropout, const PanelScratch& scratch) {
   const bool pairs = kDotsPairs && job.segment[0].x->dtype == RORA_BF16;
   double sums[kBlockRows] = {};
   for (int64_t group = first; group < last; group += kGroupPanels) {
@@ -388,8 +392,8 @@ static inline void run_block(const PanelJob& job, int64_t n, int64_t rows, int64
 constexpr int kMaxJobs = 8;
 constexpr int64_t kWantedTasks = 16;  // enough for a few threads to share evenly
 
-// Runs jobs that do not depend on each other over all panels of `tokens` tokens. All segments of a job
-// have one dtype.
+// Runs jobs that do not depend on each other over all panels of `tokens` tokens. All segments of a
+// job have one dtype.
 static inline void run_jobs(rora_context& context, const PanelJob* jobs, int count, int64_t tokens,
                             const Dropout* dropout) {
   const int64_t all = panels(tokens);

@@ -11,8 +11,8 @@ static inline bool drops(const LinearOp& op) { return op.linear->dropout > 0.0f;
 static inline Dropout dropout_of(const LinearOp& op) {
   const rora_linear& linear = *op.linear;
   if (!drops(op)) return {};
-  return {linear.seed, linear.step, dropout_threshold(linear.dropout), 1.0f / (1.0f - linear.dropout),
-          op.batch->order};
+  return {linear.seed, linear.step, dropout_threshold(linear.dropout),
+          1.0f / (1.0f - linear.dropout), op.batch->order};
 }
 
 static inline int64_t stream_of(const LinearOp& op, int i) {
@@ -139,13 +139,22 @@ static inline void weight_gradients(rora_context& context, const LinearOp& op) {
     const int64_t column = linear.column(i), out = projection.weight->out_features;
     const int64_t in = projection.weight->in_features;
     if (projection.weight->gradient)
-      jobs[count++] = {op.dy, column, out, nullptr, op.x, 0, in, -1, projection.weight->gradient, in};
+      jobs[count++] = {op.dy, column, out, nullptr, op.x, 0, in, -1, projection.weight->gradient,
+                       in};
     const rora_adapter* adapter = projection.adapter;
     if (!adapter || !adapter->lora_A_gradient) continue;
-    jobs[count++] = {op.dy, tail_row(op, *op.dy, i), adapter->train_rank, nullptr, op.x, 0, in,
-                     stream_of(op, i), adapter->lora_A_gradient, in};
-    jobs[count++] = {op.dy, column, out, dora_scale(adapter), op.x, tail_row(op, *op.x, i),
-                     adapter->train_rank, -1, adapter->lora_B_gradient, adapter->rank};
+    jobs[count++] = {op.dy, tail_row(op, *op.dy, i), adapter->train_rank,      nullptr, op.x, 0,
+                     in,    stream_of(op, i),        adapter->lora_A_gradient, in};
+    jobs[count++] = {op.dy,
+                     column,
+                     out,
+                     dora_scale(adapter),
+                     op.x,
+                     tail_row(op, *op.x, i),
+                     adapter->train_rank,
+                     -1,
+                     adapter->lora_B_gradient,
+                     adapter->rank};
   }
   run_outer(context, jobs, count, op.dy->tokens, &dropout);
 }
@@ -173,8 +182,8 @@ static inline void bias_gradients(rora_context& context, const LinearOp& op) {
   }
 }
 
-// dm[n] = sum_t dY[t, n] (X' W^T + H' B^T)[t, n] / |V[n]|: the product is recomputed, tile by tile, and
-// never stored.
+// dm[n] = sum_t dY[t, n] (X' W^T + H' B^T)[t, n] / |V[n]|: the product is recomputed, tile by tile,
+// and never stored.
 static inline void magnitude_gradients(rora_context& context, const LinearOp& op) {
   const rora_linear& linear = *op.linear;
   const Dropout dropout = dropout_of(op);
@@ -261,33 +270,36 @@ static inline void dora_norms(rora_context& context, const DoraNormsOp& op) {
   float* a = reinterpret_cast<float*>(context.pool->scratch(0)) + task_words;
   float* gram = a + rank * length;
   for (int64_t j = 0; j < rank; ++j)
-    for (int64_t k = 0; k < length; ++k) a[j * length + k] = k < in ? adapter.lora_A[j * in + k] : 0.0f;
+    for (int64_t k = 0; k < length; ++k)
+      a[j * length + k] = k < in ? adapter.lora_A[j * in + k] : 0.0f;
   for (int64_t w = 0; w < rank * rank; ++w) gram[w] = 0.0f;
   dot_rows(length, length, a, rank, a, rank, gram, rank);
-  parallel(*context.pool, blocks_of(adapter.out_features, kOuterBlock), [&](int64_t task, int32_t t) {
-    float* w = reinterpret_cast<float*>(context.pool->scratch(t));
-    float* product = w + block_words;
-    const int64_t first = task * kOuterBlock;
-    const int64_t rows = min_of(kOuterBlock, adapter.out_features - first);
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t k = 0; k < length; ++k)
-        w[i * length + k] = k < in ? weight_at(*op.weight, first + i, k) : 0.0f;
-    for (int64_t i = 0; i < rows * rank; ++i) product[i] = 0.0f;
-    dot_rows(length, length, w, rows, a, rank, product, rank);
-    for (int64_t i = 0; i < rows; ++i) {
-      const float* b = adapter.lora_B + (first + i) * rank;
-      double cross = 0, square = 0;
-      for (int64_t j = 0; j < rank; ++j) {
-        double inner = 0;
-        for (int64_t k = 0; k < rank; ++k) inner += double(gram[j * rank + k]) * double(b[k]);
-        cross += double(product[i * rank + j]) * double(b[j]);
-        square += double(b[j]) * inner;
-      }
-      const double s = double(adapter.scaling);
-      const double sum = adapter.base_squares[first + i] + 2 * s * cross + s * s * square;
-      op.norms[first + i] = float(__builtin_sqrt(sum > 0 ? sum : 0));
-    }
-  });
+  parallel(*context.pool, blocks_of(adapter.out_features, kOuterBlock),
+           [&](int64_t task, int32_t t) {
+             float* w = reinterpret_cast<float*>(context.pool->scratch(t));
+             float* product = w + block_words;
+             const int64_t first = task * kOuterBlock;
+             const int64_t rows = min_of(kOuterBlock, adapter.out_features - first);
+             for (int64_t i = 0; i < rows; ++i)
+               for (int64_t k = 0; k < length; ++k)
+                 w[i * length + k] = k < in ? weight_at(*op.weight, first + i, k) : 0.0f;
+             for (int64_t i = 0; i < rows * rank; ++i) product[i] = 0.0f;
+             dot_rows(length, length, w, rows, a, rank, product, rank);
+             for (int64_t i = 0; i < rows; ++i) {
+               const float* b = adapter.lora_B + (first + i) * rank;
+               double cross = 0, square = 0;
+               for (int64_t j = 0; j < rank; ++j) {
+                 double inner = 0;
+                 for (int64_t k = 0; k < rank; ++k)
+                   inner += double(gram[j * rank + k]) * double(b[k]);
+                 cross += double(product[i * rank + j]) * double(b[j]);
+                 square += double(b[j]) * inner;
+               }
+               const double s = double(adapter.scaling);
+               const double sum = adapter.base_squares[first + i] + 2 * s * cross + s * s * square;
+               op.norms[first + i] = float(__builtin_sqrt(sum > 0 ? sum : 0));
+             }
+           });
 }
 
 }  // namespace rora::RORA_LEVEL

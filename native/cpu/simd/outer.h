@@ -2,9 +2,9 @@
 //
 //   out[i, j] += left_scale[i] * sum_t left[i, t] right[j, t]
 //
-// Tokens are lanes, so a sum over tokens is a dot product of rows. A task owns 48 x 48 outputs; for 1024
-// tokens at a time it copies its rows of both sides into contiguous floats (2 x 196 KB, which L2 holds)
-// and runs 4 x 6 tiles of dot products over them: 10 loads for 24 FMAs. Reference:
+// Tokens are lanes, so a sum over tokens is a dot product of rows. A task owns 48 x 48 outputs; for
+// 1024 tokens at a time it copies its rows of both sides into contiguous floats (2 x 196 KB, which
+// L2 holds) and runs 4 x 6 tiles of dot products over them: 10 loads for 24 FMAs. Reference:
 // cpu/reference/linear.cpp.
 #pragma once
 
@@ -18,8 +18,9 @@ constexpr int kDotLeft = 4, kDotRight = 6;
 constexpr int kDotLeft = 2, kDotRight = 4;
 #endif
 
-// sums[i * sum_stride + j] += sum_k left[i * stride + k] right[j * stride + k] for i < rows <= kDotLeft,
-// j < columns <= kDotRight; length is a multiple of kLanes. Missing rows repeat the last one.
+// sums[i * sum_stride + j] += sum_k left[i * stride + k] right[j * stride + k] for i < rows <=
+// kDotLeft, j < columns <= kDotRight; length is a multiple of kLanes. Missing rows repeat the last
+// one.
 static inline void dot_tile(int64_t length, int64_t stride, const float* left, int64_t rows,
                             const float* right, int64_t columns, float* sums, int64_t sum_stride) {
   const float *l[kDotLeft], *r[kDotRight];
@@ -68,7 +69,8 @@ constexpr int64_t kOuterWords = kOuterBlock * kOuterStride;
 constexpr int64_t kOuterScratchBytes =
     (2 * kOuterWords + kOuterBlock * kOuterBlock + kOuterBlock * kPanel) * 4;
 
-// Copies `count` rows of panels [first, last) side by side: target[i * kOuterStride + (p - first) * 64].
+// Copies `count` rows of panels [first, last) side by side: target[i * kOuterStride + (p - first) *
+// 64].
 static inline void gather_rows(const rora_activation& a, int64_t row, int64_t count, int64_t first,
                                int64_t last, float* target) {
   for (int64_t panel = first; panel < last; ++panel)
@@ -110,8 +112,8 @@ static inline void run_outer_block(const OuterJob& job, int64_t i, int64_t j, in
   }
 }
 
-// Runs independent jobs over `tokens` tokens. One of the two sides is a gradient, whose tokens past the
-// last are zero.
+// Runs independent jobs over `tokens` tokens. One of the two sides is a gradient, whose tokens past
+// the last are zero.
 static inline void run_outer(rora_context& context, const OuterJob* jobs, int count, int64_t tokens,
                              const Dropout* dropout) {
   const int64_t all = panels(tokens);

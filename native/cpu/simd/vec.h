@@ -1,6 +1,7 @@
-// Vectors of the level this file is compiled for (RORA_LEVEL), by GCC's vector extensions, and access to
-// the rows of token panels. Everything sits in the level's own namespace and nothing comes from std::,
-// so that the linker cannot merge code compiled for one instruction set into another level.
+// Vectors of the level this file is compiled for (RORA_LEVEL), by GCC's vector extensions, and
+// access to the rows of token panels. Everything sits in the level's own namespace and nothing
+// comes from std::, so that the linker cannot merge code compiled for one instruction set into
+// another level.
 #pragma once
 
 #include "cpu/panel.h"
@@ -100,8 +101,8 @@ static inline void store_pair(uint16_t* panel, int64_t pair, int lane, RowPair r
             (round_bf16(rows.even) >> 16) | round_bf16(rows.odd));
 }
 
-// One row at lanes [lane, lane + kLanes). Storing one bf16 row rewrites its pair's words: a task must own
-// both rows.
+// One row at lanes [lane, lane + kLanes). Storing one bf16 row rewrites its pair's words: a task
+// must own both rows.
 static inline vfloat load_row(const float* panel, int64_t row, int lane) {
   return load(panel + row * kPanel + lane);
 }
@@ -133,7 +134,8 @@ static inline void with_type(const rora_activation& a, const Body& body) {
     body(uint16_t{});
 }
 
-// Rows [row, row + count) of one panel, widened to floats: target[i * stride + lane]. `row` may be odd.
+// Rows [row, row + count) of one panel, widened to floats: target[i * stride + lane]. `row` may be
+// odd.
 static inline void widen_rows(const rora_activation& a, int64_t panel, int64_t row, int64_t count,
                               float* target, int64_t stride) {
   with_type(a, [&](auto type) {
