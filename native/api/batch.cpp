@@ -40,7 +40,8 @@ rora_status rora_batch_fill(rora_batch* batch, int64_t tokens, const int32_t* id
       require(positions[t] >= 0 && begins[t] >= 0 && begins[t] <= INT32_MAX - positions[t],
               "positions[%lld]=%d, begins[%lld]=%d: must not be negative, nor their sum overflow",
               static_cast<long long>(t), positions[t], static_cast<long long>(t), begins[t]);
-      require(labels == nullptr || labels[t] >= 0 || labels[t] == -100,
+      if (labels == nullptr) continue;
+      require(labels[t] >= 0 || labels[t] == -100,
               "labels[%lld]=%d: must be a token id, or -100 for none", static_cast<long long>(t),
               labels[t]);
     }
