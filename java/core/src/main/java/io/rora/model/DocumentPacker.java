@@ -42,8 +42,13 @@ public final class DocumentPacker {
   public int add(int[] ids, int promptTokens, int order) {
     if (!fits(ids.length)) {
       throw new IllegalArgumentException(
-          "a document of " + ids.length + " tokens does not fit: " + tokens + " of "
-              + batch.maxTokens() + " are taken");
+          "a document of "
+              + ids.length
+              + " tokens does not fit: "
+              + tokens
+              + " of "
+              + batch.maxTokens()
+              + " are taken");
     }
     int begin = tokens;
     for (int i = 0; i < ids.length; i++) {

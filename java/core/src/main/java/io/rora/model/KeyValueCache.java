@@ -67,7 +67,9 @@ final class KeyValueCache implements AutoCloseable {
     return sequence * positions;
   }
 
-  /** Makes {@code target} see what {@code source} saw; its first {@code shared} tokens do already. */
+  /**
+   * Makes {@code target} see what {@code source} saw; its first {@code shared} tokens do already.
+   */
   void copy(int source, int target, int shared) {
     int count = lengths[source] - shared;
     if (count > 0) {

@@ -7,8 +7,8 @@ import io.rora.kernels.RoraContext;
 import java.util.Map;
 
 /**
- * The four linear groups of a layer as one host sees them: the model's weights, the host's adapters.
- * Projections of one group read the same input and write side by side.
+ * The four linear groups of a layer as one host sees them: the model's weights, the host's
+ * adapters. Projections of one group read the same input and write side by side.
  */
 final class LayerLinears {
   /** q, k and v. */
@@ -100,7 +100,9 @@ final class LayerLinears {
     }
   }
 
-  /** Tail columns that adapters of these ranks need in what {@code group} of {@code layer} reads. */
+  /**
+   * Tail columns that adapters of these ranks need in what {@code group} of {@code layer} reads.
+   */
   static long tail(Map<String, Integer> ranks, int layer, int group) {
     long tail = 0;
     for (String name : NAMES[group]) {

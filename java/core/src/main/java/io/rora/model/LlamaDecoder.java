@@ -68,8 +68,10 @@ public final class LlamaDecoder implements AutoCloseable, AdapterHost {
   private static void checkPositions(ModelConfig config, int positions) {
     if (positions > config.maxPositionEmbeddings()) {
       throw new IllegalArgumentException(
-          positions + " tokens do not fit in the model's context of "
-              + config.maxPositionEmbeddings() + ": shorten the prompt or generate less");
+          positions
+              + " tokens do not fit in the model's context of "
+              + config.maxPositionEmbeddings()
+              + ": shorten the prompt or generate less");
     }
   }
 
@@ -177,8 +179,13 @@ public final class LlamaDecoder implements AutoCloseable, AdapterHost {
   private void checkRoom(int sequence, int count) {
     if (cache.length(sequence) + count > cache.positions()) {
       throw new IllegalArgumentException(
-          "the sequence has seen " + cache.length(sequence) + " tokens: " + count
-              + " more do not fit in the " + cache.positions() + " that this decoder holds");
+          "the sequence has seen "
+              + cache.length(sequence)
+              + " tokens: "
+              + count
+              + " more do not fit in the "
+              + cache.positions()
+              + " that this decoder holds");
     }
   }
 

@@ -29,8 +29,7 @@ final class LlamaLoader {
   private ByteBuffer block = ByteBuffer.allocateDirect(0);
   private long elements;
 
-  LlamaLoader(
-      RoraContext context, WeightSource source, DataType type, LoadListener listener) {
+  LlamaLoader(RoraContext context, WeightSource source, DataType type, LoadListener listener) {
     if (type == DataType.F16) {
       throw new IllegalArgumentException("dtype F16: models compute in F32 or BF16");
     }
@@ -63,14 +62,19 @@ final class LlamaLoader {
   private void checkShape(ModelTensor tensor) {
     if (!source.has(tensor.name())) {
       throw new IllegalArgumentException(
-          tensor.name() + " is missing from the model's files; the configuration asks for it as "
+          tensor.name()
+              + " is missing from the model's files; the configuration asks for it as "
               + Arrays.toString(tensor.shape()));
     }
     long[] shape = source.shape(tensor.name());
     if (!Arrays.equals(shape, tensor.shape())) {
       throw new IllegalArgumentException(
-          tensor.name() + " has shape " + Arrays.toString(shape) + ", but the configuration asks for "
-              + Arrays.toString(tensor.shape()) + ": its files do not belong together");
+          tensor.name()
+              + " has shape "
+              + Arrays.toString(shape)
+              + ", but the configuration asks for "
+              + Arrays.toString(tensor.shape())
+              + ": its files do not belong together");
     }
   }
 

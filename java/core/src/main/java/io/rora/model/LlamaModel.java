@@ -14,8 +14,8 @@ import java.util.Map;
 
 /**
  * The weights of a LLaMA model (arXiv:2302.13971) on a device. Loaded once; any number of {@link
- * LlamaPass passes} and {@link LlamaDecoder decoders}, each with its own adapters, compute with them.
- * How they compute stands in {@link LlamaPass}, top to bottom.
+ * LlamaPass passes} and {@link LlamaDecoder decoders}, each with its own adapters, compute with
+ * them. How they compute stands in {@link LlamaPass}, top to bottom.
  *
  * <p>The weights are frozen, except between {@link #train} and {@link #freeze}.
  *
@@ -126,13 +126,16 @@ public final class LlamaModel implements AutoCloseable {
     Weight weight = weights.get(path + ".weight");
     if (weight == null || !isProjection(path)) {
       throw new IllegalArgumentException(
-          path + ": the model has no such projection; its projections look like "
+          path
+              + ": the model has no such projection; its projections look like "
               + layers.get(0).query().path());
     }
     return weight;
   }
 
-  /** The paths of all projections that take adapters, layer by layer: q, k, v, o, gate, up, down. */
+  /**
+   * The paths of all projections that take adapters, layer by layer: q, k, v, o, gate, up, down.
+   */
   public List<String> projectionPaths() {
     return projectionPaths(config);
   }
@@ -150,9 +153,10 @@ public final class LlamaModel implements AutoCloseable {
   }
 
   /**
-   * Binds every tensor to two arenas for full fine-tuning: its values are copied into the first, and
-   * backward passes add to the second. Tensors lie as {@link TrainableTensor#of} says; both gradients
-   * of a tied head add up in the embedding's. Passes made before do not know of it: make them after.
+   * Binds every tensor to two arenas for full fine-tuning: its values are copied into the first,
+   * and backward passes add to the second. Tensors lie as {@link TrainableTensor#of} says; both
+   * gradients of a tied head add up in the embedding's. Passes made before do not know of it: make
+   * them after.
    *
    * @param values {@link TrainableTensor#arenaFloats} floats; receives the model's values
    * @param gradients as many, zero
@@ -161,8 +165,12 @@ public final class LlamaModel implements AutoCloseable {
     long floats = TrainableTensor.arenaFloats(config);
     if (values.length() != floats || gradients.length() != floats) {
       throw new IllegalArgumentException(
-          "arenas of " + values.length() + " and " + gradients.length()
-              + " floats: this model needs " + floats);
+          "arenas of "
+              + values.length()
+              + " and "
+              + gradients.length()
+              + " floats: this model needs "
+              + floats);
     }
     for (TrainableTensor trainable : TrainableTensor.of(config)) {
       ModelTensor tensor = trainable.tensor();
@@ -219,7 +227,8 @@ public final class LlamaModel implements AutoCloseable {
 
   /** Bytes that a model takes on its context. */
   public static long bytes(ModelConfig config, DataType type) {
-    long bytes = DeviceBytes.floats(config.maxPositionEmbeddings() * (long) config.headDim() / 2) * 2;
+    long bytes =
+        DeviceBytes.floats(config.maxPositionEmbeddings() * (long) config.headDim() / 2) * 2;
     for (ModelTensor tensor : ModelTensor.of(config)) {
       bytes +=
           tensor.isVector()

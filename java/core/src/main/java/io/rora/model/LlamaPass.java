@@ -19,8 +19,8 @@ import java.nio.FloatBuffer;
 
 /**
  * Runs a {@link LlamaModel} on packed batches, forwards and backwards, with adapters on any of its
- * projections. Owns the activations for a fixed number of tokens, so that a step makes no Java object
- * and no native allocation.
+ * projections. Owns the activations for a fixed number of tokens, so that a step makes no Java
+ * object and no native allocation.
  *
  * <p>A training step is {@link #forwardLoss} and then {@link #backward} on the same batch, for each
  * micro batch; gradients add up in the adapters' (or the model's) gradient arrays.
@@ -93,14 +93,20 @@ public final class LlamaPass implements AutoCloseable, AdapterHost {
     int[] place = LayerLinears.find(model.config(), path);
     if (place == null) {
       throw new IllegalArgumentException(
-          path + ": the model has no such projection; its projections look like "
+          path
+              + ": the model has no such projection; its projections look like "
               + model.layer(0).query().path());
     }
     int room = options.ranks().getOrDefault(path, 0);
     if (adapter.rank() > room) {
       throw new IllegalArgumentException(
-          path + ": an adapter of rank " + adapter.rank() + " does not fit, the pass was made for "
-              + "rank " + room + "; give PassOptions.ranks the largest rank");
+          path
+              + ": an adapter of rank "
+              + adapter.rank()
+              + " does not fit, the pass was made for "
+              + "rank "
+              + room
+              + "; give PassOptions.ranks the largest rank");
     }
     linears[place[0]].attach(place[1], place[2], adapter);
     lowest = Math.min(lowest, place[0] * GROUPS + place[1]);
@@ -222,7 +228,7 @@ public final class LlamaPass implements AutoCloseable, AdapterHost {
   }
 
   // Keys stand right behind queries (a head is even), so one call rotates both.
-  private long rotatedHeads(int l) {
+  private int rotatedHeads(int l) {
     return model.config().heads(l) + model.config().kvHeads(l);
   }
 
@@ -235,8 +241,8 @@ public final class LlamaPass implements AutoCloseable, AdapterHost {
   }
 
   /**
-   * Adds the gradients of the batch that {@link #forwardLoss} saw to those of the attached adapters,
-   * or of the whole model when it is trained. Stops below the lowest of them.
+   * Adds the gradients of the batch that {@link #forwardLoss} saw to those of the attached
+   * adapters, or of the whole model when it is trained. Stops below the lowest of them.
    */
   public void backward(Batch batch) {
     checkTrains();
@@ -328,7 +334,9 @@ public final class LlamaPass implements AutoCloseable, AdapterHost {
     }
   }
 
-  /** Takes the gradient of a norm's output, in dNormed, to its input's, adding to the residual's. */
+  /**
+   * Takes the gradient of a norm's output, in dNormed, to its input's, adding to the residual's.
+   */
   private void normBackward(PassBuffers.Slot input, ModelVector norm) {
     Layers.rmsNormBackward(
         input.activation(),
@@ -352,7 +360,8 @@ public final class LlamaPass implements AutoCloseable, AdapterHost {
       throw new IllegalStateException("this pass was made for evaluation: PassOptions.training");
     }
     if (lowest == NOTHING) {
-      throw new IllegalStateException("nothing to train: attach adapters, or LlamaModel.train first");
+      throw new IllegalStateException(
+          "nothing to train: attach adapters, or LlamaModel.train first");
     }
   }
 

@@ -2,7 +2,9 @@ package io.rora.model;
 
 import io.rora.kernels.FloatArray;
 
-/** A norm's weight or a bias: the values that layers read and, while it is trained, its gradient. */
+/**
+ * A norm's weight or a bias: the values that layers read and, while it is trained, its gradient.
+ */
 final class ModelVector {
   private final FloatArray loaded;
   private FloatArray values;

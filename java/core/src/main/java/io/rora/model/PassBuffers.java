@@ -16,8 +16,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Which activations a pass has and which layers share them. Planned first, so that an estimate counts
- * what will be allocated, and then allocated.
+ * Which activations a pass has and which layers share them. Planned first, so that an estimate
+ * counts what will be allocated, and then allocated.
  */
 final class PassBuffers {
   /** One planned activation. */
@@ -40,7 +40,9 @@ final class PassBuffers {
     }
   }
 
-  /** What the backward pass of attention reads beside activations: [heads, tokens rounded up to 64]. */
+  /**
+   * What the backward pass of attention reads beside activations: [heads, tokens rounded up to 64].
+   */
   static final class Sums {
     private final long floats;
     private FloatArray array;

@@ -99,10 +99,8 @@ class LlamaDecoderTest {
       assertTrue(refused.getMessage().contains("context of 96"), refused.getMessage());
       try (LlamaDecoder decoder = LlamaDecoder.create(test.model, DecoderOptions.single(4))) {
         float[] logits = new float[test.model.config().vocabSize()];
-        assertThrows(
-            IllegalArgumentException.class, () -> decoder.prompt(0, new int[5], logits));
-        assertThrows(
-            IllegalArgumentException.class, () -> decoder.prompt(0, new int[0], logits));
+        assertThrows(IllegalArgumentException.class, () -> decoder.prompt(0, new int[5], logits));
+        assertThrows(IllegalArgumentException.class, () -> decoder.prompt(0, new int[0], logits));
       }
     }
   }
@@ -115,8 +113,7 @@ class LlamaDecoderTest {
         long before = test.context.bytes();
         LlamaDecoder decoder = LlamaDecoder.create(test.model, options);
         assertEquals(
-            LlamaDecoder.bytes(test.model.config(), type, options),
-            test.context.bytes() - before);
+            LlamaDecoder.bytes(test.model.config(), type, options), test.context.bytes() - before);
         decoder.close();
         assertEquals(before, test.context.bytes());
       }

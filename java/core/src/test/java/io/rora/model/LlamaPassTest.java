@@ -10,6 +10,7 @@ import io.rora.kernels.Batch;
 import io.rora.kernels.DataType;
 import io.rora.kernels.FloatArray;
 import io.rora.kernels.LowRank;
+import io.rora.kernels.RoraContext;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
@@ -42,8 +43,7 @@ class LlamaPassTest {
       TestAdapters adapters = new TestAdapters(test.model, test.model.projectionPaths(), 3);
       PlainLlama plain = test.plain();
       LlamaPass pass =
-          LlamaPass.create(
-              test.model, PassOptions.evaluation(40).withRanks(adapters.ranks()));
+          LlamaPass.create(test.model, PassOptions.evaluation(40).withRanks(adapters.ranks()));
       Batch batch = test.batch(documents, 40);
       double bare = plain.loss(documents, TestModel.PROMPT_TOKENS);
       assertEquals(bare, pass.loss(batch, null), TOLERANCE * bare, "without adapters");
@@ -73,8 +73,8 @@ class LlamaPassTest {
       adapters.entries.forEach(
           (path, entry) -> {
             PlainLlama.Adapter adapter = plain.adapters.get(path);
-            assertGradient(path + ".lora_A", loss, adapter.a(), TestAdapters.floats(entry.aGrad()));
-            assertGradient(path + ".lora_B", loss, adapter.b(), TestAdapters.floats(entry.bGrad()));
+            assertGradient(path + ".lora_A", loss, adapter.a, TestAdapters.floats(entry.aGrad()));
+            assertGradient(path + ".lora_B", loss, adapter.b, TestAdapters.floats(entry.bGrad()));
           });
     }
   }
@@ -89,8 +89,7 @@ class LlamaPassTest {
       FloatArray values = test.context.floats(TrainableTensor.arenaFloats(config));
       FloatArray gradients = test.context.floats(TrainableTensor.arenaFloats(config));
       test.model.train(values, gradients);
-      LlamaPass pass =
-          LlamaPass.create(test.model, PassOptions.training(40, Checkpointing.NONE));
+      LlamaPass pass = LlamaPass.create(test.model, PassOptions.training(40, Checkpointing.NONE));
       Batch batch = test.batch(documents, 40);
       pass.forwardLoss(batch, DIVISOR);
       pass.backward(batch);
@@ -118,14 +117,16 @@ class LlamaPassTest {
         assertGradient(
             path + ".lora_A",
             () -> plain.loss(documents, TestModel.PROMPT_TOKENS) / DIVISOR,
-            plain.adapters.get(path).a(),
+            plain.adapters.get(path).a,
             TestAdapters.floats(adapters.entries.get(path).aGrad()));
       }
     }
   }
 
   @ParameterizedTest
-  @EnumSource(value = DataType.class, names = {"F32", "BF16"})
+  @EnumSource(
+      value = DataType.class,
+      names = {"F32", "BF16"})
   void checkpointingLevelsGiveTheSameGradientsBitForBit(DataType type) throws IOException {
     try (TestModel test = new TestModel(TinyConfigs.all().get("widths by layer"), type, 1)) {
       List<int[]> documents = test.documents(LENGTHS);
@@ -140,7 +141,9 @@ class LlamaPassTest {
   }
 
   @ParameterizedTest
-  @EnumSource(value = DataType.class, names = {"F32", "BF16"})
+  @EnumSource(
+      value = DataType.class,
+      names = {"F32", "BF16"})
   void runsAndThreadCountsAgreeBitForBit(DataType type) throws IOException {
     Map<String, float[]> expected = null;
     for (int threads : new int[] {1, 1, 2, 3}) {
@@ -172,9 +175,7 @@ class LlamaPassTest {
         pass.backward(batch);
       }
       assertEquals(packed, separate, 1e-5 * packed);
-      adapters
-          .gradients()
-          .forEach((name, values) -> assertClose(name, together.get(name), values));
+      adapters.gradients().forEach((name, values) -> assertClose(name, together.get(name), values));
       pass.close();
     }
   }
@@ -185,7 +186,9 @@ class LlamaPassTest {
       Batch batch = test.batch(test.documents(LENGTHS), 40);
       LlamaPass pass = LlamaPass.create(test.model, PassOptions.evaluation(40));
       FloatBuffer losses =
-          ByteBuffer.allocateDirect(40 * Float.BYTES).order(ByteOrder.nativeOrder()).asFloatBuffer();
+          ByteBuffer.allocateDirect(40 * Float.BYTES)
+              .order(ByteOrder.nativeOrder())
+              .asFloatBuffer();
       double loss = pass.loss(batch, losses);
       double sum = 0;
       for (int t = 0; t < batch.tokens(); t++) {
@@ -306,11 +309,10 @@ class LlamaPassTest {
   }
 
   private static void assertLoadRefused(MemorySource source, String part) {
-    try (var context = io.rora.kernels.RoraContext.open("cpu", 1)) {
+    try (var context = RoraContext.open("cpu", 1)) {
       Exception refused =
           assertThrows(
-              IllegalArgumentException.class,
-              () -> LlamaModel.load(context, source, DataType.F32));
+              IllegalArgumentException.class, () -> LlamaModel.load(context, source, DataType.F32));
       assertTrue(refused.getMessage().contains(part), refused.getMessage());
       assertEquals(0, context.bytes(), "nothing is left behind");
     }

@@ -20,7 +20,7 @@ public final class MemorySource implements WeightSource {
     this.config = config;
     Random random = new Random(seed);
     for (ModelTensor tensor : ModelTensor.of(config)) {
-      double scale = tensor.isVector() ? 0.3 : 1 / Math.sqrt(tensor.columns());
+      double scale = tensor.isVector() ? 0.3 : 1 / Math.sqrt((double) tensor.columns());
       double mean = tensor.role() == ModelTensor.Role.NORM ? 1 : 0;
       float[] values = new float[(int) tensor.elements()];
       for (int i = 0; i < values.length; i++) {

@@ -6,12 +6,24 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * LLaMA as plain loops in double precision, one document at a time: what the passes are held against.
- * Tensors are mutable, so that a test can take finite differences.
+ * LLaMA as plain loops in double precision, one document at a time: what the passes are held
+ * against. Tensors are mutable, so that a test can take finite differences.
  */
 public final class PlainLlama {
   /** A low-rank adapter: W + scaling B A, with A [rank, in] and B [out, rank]. */
-  public record Adapter(int rank, double scaling, double[] a, double[] b) {}
+  public static final class Adapter {
+    final int rank;
+    final double scaling;
+    final double[] a;
+    final double[] b;
+
+    Adapter(int rank, double scaling, double[] a, double[] b) {
+      this.rank = rank;
+      this.scaling = scaling;
+      this.a = a;
+      this.b = b;
+    }
+  }
 
   private final ModelConfig config;
   private final float[] frequencies;
@@ -64,8 +76,7 @@ public final class PlainLlama {
     int hidden = config.hiddenSize();
     double[][] x = new double[ids.length][hidden];
     for (int t = 0; t < ids.length; t++) {
-      System.arraycopy(
-          tensors.get("model.embed_tokens.weight"), ids[t] * hidden, x[t], 0, hidden);
+      System.arraycopy(tensors.get("model.embed_tokens.weight"), ids[t] * hidden, x[t], 0, hidden);
     }
     for (int l = 0; l < config.layers(); l++) {
       String layer = "model.layers." + l + ".";
@@ -161,11 +172,11 @@ public final class PlainLlama {
     double[][] y = product(x, tensors.get(path + ".weight"), out);
     Adapter adapter = adapters.get(path);
     if (adapter != null) {
-      double[][] low = product(x, adapter.a(), adapter.rank());
-      double[][] high = product(low, adapter.b(), out);
+      double[][] low = product(x, adapter.a, adapter.rank);
+      double[][] high = product(low, adapter.b, out);
       for (int t = 0; t < x.length; t++) {
         for (int n = 0; n < out; n++) {
-          y[t][n] += adapter.scaling() * high[t][n];
+          y[t][n] += adapter.scaling * high[t][n];
         }
       }
     }

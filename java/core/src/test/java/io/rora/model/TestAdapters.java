@@ -30,8 +30,7 @@ final class TestAdapters {
       FloatArray bGrad = context.floats(b.length());
       int out = (int) weight.outFeatures();
       int in = (int) weight.inFeatures();
-      LowRank lowRank =
-          context.lowRank(out, in, RANK, SCALING, a, b, null, aGrad, bGrad, null);
+      LowRank lowRank = context.lowRank(out, in, RANK, SCALING, a, b, null, aGrad, bGrad, null);
       lowRank.refresh(weight);
       entries.put(path, new Entry(lowRank, a, b, aGrad, bGrad));
     }

@@ -26,12 +26,26 @@ public final class TinyConfigs {
     configs.put(
         "linear rope",
         config(
-            37, 24, 8, two(40), two(4), two(2), false, false,
+            37,
+            24,
+            8,
+            two(40),
+            two(4),
+            two(2),
+            false,
+            false,
             new RopeConfig(500, new RopeScaling.Linear(4))));
     configs.put(
         "llama3 rope",
         config(
-            37, 24, 8, two(40), two(4), two(2), false, true,
+            37,
+            24,
+            8,
+            two(40),
+            two(4),
+            two(2),
+            false,
+            true,
             new RopeConfig(500, new RopeScaling.Llama3(8, 1, 4, 16))));
     return configs;
   }
