@@ -1,0 +1,17 @@
+package io.rora.generate;
+
+/** Hears generated text as it comes. */
+@FunctionalInterface
+public interface TextListener {
+  /**
+   * Called with each piece of text, never with part of a character.
+   *
+   * @return whether to go on; false ends the generation
+   */
+  boolean onText(String piece);
+
+  /** Hears nothing and never ends a generation. */
+  static TextListener none() {
+    return piece -> true;
+  }
+}
