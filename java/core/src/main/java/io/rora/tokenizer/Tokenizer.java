@@ -1,6 +1,6 @@
 package io.rora.tokenizer;
 
-import io.rora.files.FileFormatException;
+import io.rora.gguf.GgufFile;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -45,13 +45,15 @@ public final class Tokenizer implements AutoCloseable {
   /**
    * Opens the tokenizer of a model: a Hugging Face directory or a GGUF file.
    *
-   * @throws FileFormatException naming the file that is missing or wrong, and how
+   * @throws io.rora.files.FileFormatException naming the file that is missing or wrong, and how
    */
   public static Tokenizer open(Path model) throws IOException {
     if (Files.isDirectory(model)) {
       return new Tokenizer(HuggingFaceTokenizerFiles.read(model));
     }
-    throw new FileFormatException(model, "is not a model directory");
+    try (GgufFile file = GgufFile.open(model)) {
+      return GgufTokenizer.build(file);
+    }
   }
 
   /**
