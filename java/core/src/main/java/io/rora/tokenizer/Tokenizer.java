@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalInt;
 
 /**
@@ -172,6 +173,11 @@ public final class Tokenizer implements AutoCloseable {
    */
   public void writeTo(Path directory) throws IOException {
     files.writeTo(directory);
+  }
+
+  /** Returns the files that {@link #writeTo} writes: their contents by name. */
+  public Map<String, byte[]> files() throws IOException {
+    return files.contents();
   }
 
   @Override

@@ -5,6 +5,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
@@ -47,11 +48,18 @@ record TokenizerFiles(
   }
 
   void writeTo(Path directory) throws IOException {
+    for (Map.Entry<String, byte[]> file : contents().entrySet()) {
+      Files.write(directory.resolve(file.getKey()), file.getValue());
+    }
+  }
+
+  /** Returns the contents of all files by name. */
+  Map<String, byte[]> contents() throws IOException {
+    Map<String, byte[]> contents = new LinkedHashMap<>();
     for (Path file : copies) {
-      Files.copy(file, directory.resolve(file.getFileName()));
+      contents.put(file.getFileName().toString(), Files.readAllBytes(file));
     }
-    for (Map.Entry<String, String> file : texts.entrySet()) {
-      Files.writeString(directory.resolve(file.getKey()), file.getValue(), StandardCharsets.UTF_8);
-    }
+    texts.forEach((name, text) -> contents.put(name, text.getBytes(StandardCharsets.UTF_8)));
+    return contents;
   }
 }
