@@ -15,8 +15,16 @@ final class Sampler {
     this.ranked = options.temperature() == 0 ? null : new long[vocabulary];
   }
 
+  GenerationOptions options() {
+    return options;
+  }
+
   /** The token that follows; of equal ones the first. */
   int choose(float[] logits) {
+    if (!Float.isFinite(logits[Logits.best(logits)])) {
+      throw new ArithmeticException(
+          "the model's output is not finite: its weights or adapter are broken");
+    }
     return options.temperature() == 0 ? Logits.best(logits) : draw(logits);
   }
 

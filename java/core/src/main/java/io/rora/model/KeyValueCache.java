@@ -71,13 +71,18 @@ final class KeyValueCache implements AutoCloseable {
    * Makes {@code target} see what {@code source} saw; its first {@code shared} tokens do already.
    */
   void copy(int source, int target, int shared) {
-    int count = lengths[source] - shared;
-    if (count > 0) {
-      for (Activation layer : layers) {
-        layer.copyTokens(begin(source) + shared, layer, begin(target) + shared, count);
-      }
-    }
+    copyRows(begin(source) + shared, begin(target) + shared, lengths[source] - shared);
     lengths[target] = lengths[source];
+  }
+
+  /** Copies rows of all layers; the ranges are the same or do not overlap. */
+  void copyRows(int source, int target, int count) {
+    if (count <= 0 || source == target) {
+      return;
+    }
+    for (Activation layer : layers) {
+      layer.copyTokens(source, layer, target, count);
+    }
   }
 
   @Override
