@@ -15,6 +15,7 @@ final class Llama3Fit {
   private static final double LOW = 1;
   private static final double HIGH = 4;
   private static final double TOLERANCE = 2e-6;
+  private static final double STEEPER = 1.001;
 
   private final double[] wavelengths;
   private final double[] divisors;
@@ -74,24 +75,39 @@ final class Llama3Fit {
     return null;
   }
 
-  /** Two divisors between the thresholds give high and the original context. */
+  /**
+   * Lays the line s = slope / wavelength - low / (high - low) through the divisors between the
+   * thresholds, or where there are fewer than two makes it so steep that those on both sides are
+   * beyond the thresholds.
+   */
   private RopeScaling.Llama3 general() {
-    int first = -1;
-    for (int i = 0; i < divisors.length; i++) {
-      if (between(i) && first < 0) {
-        first = i;
-      } else if (between(i)) {
-        double slope = (smooth(first) - smooth(i)) / (1 / wavelengths[first] - 1 / wavelengths[i]);
-        double offset = slope / wavelengths[first] - smooth(first); // low / (high - low)
-        if (offset <= 0 || slope <= 0) {
-          return null;
-        }
-        RopeScaling.Llama3 found =
-            new RopeScaling.Llama3(factor, LOW, LOW + LOW / offset, slope / offset);
-        return explains(found) ? found : null;
-      }
+    int first = 0;
+    while (first < divisors.length - 1 && divisors[first] == 1) {
+      first++;
     }
-    return null;
+    int last = divisors.length - 1;
+    while (last > first && !between(last)) {
+      last--;
+    }
+    double slope;
+    if (last > first) {
+      slope = (smooth(first) - smooth(last)) / (1 / wavelengths[first] - 1 / wavelengths[last]);
+    } else {
+      double above = first == 0 ? Double.MAX_VALUE : 1 / wavelengths[first - 1];
+      double below = first == divisors.length - 1 ? 0 : 1 / wavelengths[first + 1];
+      slope =
+          STEEPER
+              * Math.max(
+                  (1 - smooth(first)) / (above - 1 / wavelengths[first]),
+                  smooth(first) / (1 / wavelengths[first] - below));
+    }
+    double offset = slope / wavelengths[first] - smooth(first); // low / (high - low)
+    if (!(offset > 0) || !(slope > 0)) {
+      return null;
+    }
+    RopeScaling.Llama3 found =
+        new RopeScaling.Llama3(factor, LOW, LOW + LOW / offset, slope / offset);
+    return explains(found) ? found : null;
   }
 
   private boolean between(int i) {

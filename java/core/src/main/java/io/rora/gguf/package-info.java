@@ -1,0 +1,2 @@
+/** The GGUF format: metadata, tensors and the dequantisation of their blocks. */
+package io.rora.gguf;

@@ -1,0 +1,2 @@
+/** The safetensors format: reading with every rule checked, and writing as a stream. */
+package io.rora.safetensors;
