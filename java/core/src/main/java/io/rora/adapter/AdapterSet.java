@@ -6,6 +6,7 @@ import io.rora.kernels.LowRank;
 import io.rora.kernels.RoraContext;
 import io.rora.kernels.Weight;
 import io.rora.model.AdapterHost;
+import io.rora.model.Adapters;
 import io.rora.model.LlamaModel;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -20,7 +21,7 @@ import java.util.Map;
  * set takes effect where it is attached. Close it after its hosts have let go of it and before the
  * model.
  */
-public final class AdapterSet implements AutoCloseable {
+public final class AdapterSet implements Adapters, AutoCloseable {
   // 16 floats are a cache line; the gaps are zero and stay so, as their gradients are zero.
   private static final int ALIGNMENT = 16;
 
@@ -189,6 +190,7 @@ public final class AdapterSet implements AutoCloseable {
   }
 
   /** The rank of each module by path, as {@code PassOptions.withRanks} wants them. */
+  @Override
   public Map<String, Integer> ranks() {
     Map<String, Integer> ranks = new LinkedHashMap<>();
     for (Adapter adapter : adapters) {
@@ -222,6 +224,7 @@ public final class AdapterSet implements AutoCloseable {
   }
 
   /** Attaches every adapter to a host of the same model. */
+  @Override
   public void attach(AdapterHost host) {
     if (host.model() != model) {
       throw new IllegalArgumentException("the host computes with another model than the adapters");
