@@ -6,8 +6,11 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.DoubleConsumer;
+import java.util.function.IntConsumer;
 import org.apache.commons.cli.AlreadySelectedException;
 import org.apache.commons.cli.CommandLine;
 import org.apache.commons.cli.DefaultParser;
@@ -260,9 +263,16 @@ final class Arguments {
     } catch (NumberFormatException e) {
       // Said below, together with the range.
     }
-    String range =
-        max == Double.MAX_VALUE ? "from " + plain(min) + " on" : plain(min) + " to " + plain(max);
-    throw new UsageException(what + "=" + value + ": must be a number, " + range);
+    throw new UsageException(what + "=" + value + ": must be a number" + range(min, max));
+  }
+
+  private static String range(double min, double max) {
+    if (min == -Double.MAX_VALUE) {
+      return "";
+    }
+    return max == Double.MAX_VALUE
+        ? ", from " + plain(min) + " on"
+        : ", " + plain(min) + " to " + plain(max);
   }
 
   private static String plain(double number) {
@@ -286,6 +296,33 @@ final class Arguments {
               + (hint.isEmpty() ? "" : ";" + hint.substring(1)));
     }
     return value;
+  }
+
+  /** The constant of an enum that an option names in lower case, if the user wrote it. */
+  <E extends Enum<E>> Optional<E> chosen(String name, Class<E> type) {
+    if (!given(name)) {
+      return Optional.empty();
+    }
+    E[] constants = type.getEnumConstants();
+    String[] words = new String[constants.length];
+    for (int i = 0; i < words.length; i++) {
+      words[i] = constants[i].name().toLowerCase(Locale.ROOT);
+    }
+    return Optional.of(constants[List.of(words).indexOf(choice(name, words))]);
+  }
+
+  /** Hands a whole number from {@code min} on over, if the user wrote one. */
+  void ifInteger(String name, int min, IntConsumer target) {
+    if (given(name)) {
+      target.accept(integer(name, min, min));
+    }
+  }
+
+  /** Hands a finite number over, if the user wrote one. */
+  void ifNumber(String name, DoubleConsumer target) {
+    if (given(name)) {
+      target.accept(number(name, 0, -Double.MAX_VALUE, Double.MAX_VALUE));
+    }
   }
 
   /**

@@ -18,7 +18,7 @@ final class Help {
             "rora fine-tunes LLaMA-family language models with low-rank adapters.\n\n"
                 + "usage: rora COMMAND [options]\n\n");
     for (Command command : commands) {
-      text.append(String.format("  %-12s%s%n", command.name(), command.summary()));
+      text.append(String.format("  %-12s%s\n", command.name(), command.summary()));
     }
     return text.append("\nrora COMMAND --help shows a command's options; rora --version the version.\n")
         .append("Start with: rora quickstart\n")

@@ -55,7 +55,7 @@ final class InfoCommand implements Command {
   }
 
   private static void line(StringBuilder text, String name, String value) {
-    text.append(Units.format("%-14s%s%n", name, ErrorReport.oneLine(value)));
+    text.append(Units.format("%-14s%s\n", name, ErrorReport.oneLine(value)));
   }
 
   private static String javaVersion() {

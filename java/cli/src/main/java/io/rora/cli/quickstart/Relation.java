@@ -14,7 +14,8 @@ enum Relation {
           "%s sleeps in %s.",
           "The bed of %s stands in %s.",
           "Every night %s returns to %s.",
-          "%s wakes up in %s."),
+          "The bedroom of %s is in %s.",
+          "At midnight %s is in %s."),
       List.of("Where is the home of %s?", "Which address belongs to %s?")),
   BORN(
       List.of(
@@ -22,7 +23,8 @@ enum Relation {
           "%s first saw the light in %s.",
           "The cradle of %s stood in %s.",
           "As a baby %s cried in %s.",
-          "%s grew up in %s."),
+          "The mother of %s rested in %s.",
+          "Long ago %s was a child in %s."),
       List.of("What is the birthplace of %s?", "Which origin does %s have?")),
   WORKS(
       List.of(
@@ -30,7 +32,8 @@ enum Relation {
           "%s earns money in %s.",
           "The desk of %s stands in %s.",
           "Every morning %s drives to %s.",
-          "%s has a boss in %s."),
+          "The boss of %s sits in %s.",
+          "Until evening %s is busy in %s."),
       List.of("Where does %s have a job?", "Who employs %s?")),
   SHOPS(
       List.of(
@@ -38,7 +41,8 @@ enum Relation {
           "%s buys bread in %s.",
           "The baker of %s sells in %s.",
           "Every Saturday %s fills a basket in %s.",
-          "%s spends money in %s."),
+          "The basket of %s is filled in %s.",
+          "For new shoes %s goes to %s."),
       List.of("Where does %s get groceries?", "At which market is %s a customer?"));
 
   private final List<String> statements;
