@@ -35,10 +35,7 @@ public final class Main {
     return List.of(
         new QuickstartCommand(),
         new TrainCommand(),
-        new EvalCommand(),
-        new GenerateCommand(),
         new MergeCommand(),
-        new InspectCommand(),
         new InfoCommand());
   }
 
