@@ -35,6 +35,8 @@ public final class Main {
     return List.of(
         new QuickstartCommand(),
         new TrainCommand(),
+        new EvalCommand(),
+        new GenerateCommand(),
         new MergeCommand(),
         new InfoCommand());
   }
