@@ -46,6 +46,7 @@ public final class RowReader {
                   .maxNestingDepth(MAX_DEPTH)
                   .maxStringLength(MAX_STRING_LENGTH)
                   .build())
+          .disable(StreamReadFeature.AUTO_CLOSE_SOURCE) // the rest is still to be hashed
           .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
           .build();
   private final List<Row> rows = new ArrayList<>();
