@@ -56,6 +56,11 @@ record LinearSample(
         Matrices.integers(random, (long) tokens * out, 3));
   }
 
+  /** The same with another's input. */
+  LinearSample withInput(float[] input) {
+    return new LinearSample(tokens, in, out, rank, scaling, input, w, a, b, dy);
+  }
+
   /** A result and how far a float computation may be from it. */
   record Expected(double[] values, double[] bound) {}
 

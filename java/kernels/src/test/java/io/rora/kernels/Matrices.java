@@ -30,6 +30,14 @@ final class Matrices {
     return values;
   }
 
+  static float[] integersTimes(float[] values, float factor) {
+    float[] products = new float[values.length];
+    for (int i = 0; i < values.length; i++) {
+      products[i] = values[i] * factor;
+    }
+    return products;
+  }
+
   static double[] widen(float[] values) {
     double[] wide = new double[values.length];
     for (int i = 0; i < wide.length; i++) {
