@@ -50,8 +50,7 @@ class AllocationTest {
     final Weight table = context.weight(DataType.F32, 12, 4);
     final Batch batch = context.batch(TOKENS);
     final AdamwStep adamw = new AdamwStep();
-    final FloatBuffer tokenLoss =
-        Staging.direct(TOKENS * Float.BYTES).asFloatBuffer();
+    final FloatBuffer tokenLoss = Staging.direct(TOKENS * Float.BYTES).asFloatBuffer();
     final FloatMatrix rows = context.matrix(TOKENS, 4);
     final FloatMatrix h = context.matrix(TOKENS, 2);
     final FloatMatrix out = context.matrix(TOKENS, 12);

@@ -83,18 +83,15 @@ class LayersTest {
     float[] dy = Matrices.random(random, TOKENS * 10);
     FloatArray weightGradient = context.floats(10);
     Activation dx = activation(10, new float[TOKENS * 10]);
-    Layers.rmsNormBackward(
-        activation(10, x), weight, EPS, activation(10, dy), weightGradient, dx);
-    checkSlope(
-        x, dy, read(dx), (in, out) -> Layers.rmsNormForward(in, weight, EPS, out), 10);
+    Layers.rmsNormBackward(activation(10, x), weight, EPS, activation(10, dy), weightGradient, dx);
+    checkSlope(x, dy, read(dx), (in, out) -> Layers.rmsNormForward(in, weight, EPS, out), 10);
     double[] dw = new double[10];
     for (int i = 0; i < x.length; i++) {
       dw[i % 10] += dy[i] * expected[i] / w[i % 10];
     }
     assertWithin("dw", all(weightGradient), dw, 1e-4);
     assertThrows(
-        IllegalArgumentException.class,
-        () -> Layers.rmsNormForward(y, context.floats(9), EPS, y));
+        IllegalArgumentException.class, () -> Layers.rmsNormForward(y, context.floats(9), EPS, y));
   }
 
   @Test
@@ -139,8 +136,7 @@ class LayersTest {
     assertWithin("rotated", read(activation), expected, 1e-5);
     rope.apply(batch, 2, 2, true, activation);
     assertWithin("rotated back", read(activation), Matrices.widen(x), 1e-5);
-    assertThrows(
-        IllegalArgumentException.class, () -> context.rope(4, 4, new float[] {1, 2, 3}));
+    assertThrows(IllegalArgumentException.class, () -> context.rope(4, 4, new float[] {1, 2, 3}));
   }
 
   @Test
@@ -164,11 +160,9 @@ class LayersTest {
     Activation gradient = context.activation(DataType.F32, TOKENS, 16, 0);
     gradient.resize(TOKENS);
     attention.backward(batch, qkv, y, lse, activation(8, dy), gradient);
-    checkSlope(
-        x, dy, read(gradient), (in, out) -> attention.forward(batch, in, null, out), 16);
+    checkSlope(x, dy, read(gradient), (in, out) -> attention.forward(batch, in, null, out), 16);
     assertThrows(
-        IllegalArgumentException.class,
-        () -> attention.forward(batch, qkv, context.floats(3), y));
+        IllegalArgumentException.class, () -> attention.forward(batch, qkv, context.floats(3), y));
     assertThrows(IllegalArgumentException.class, () -> context.attention(4, 3, 2, 8, 12));
     assertThrows(IllegalArgumentException.class, () -> context.attention(4, 2, 3, 8, 12));
   }
@@ -198,7 +192,7 @@ class LayersTest {
   @Test
   void crossEntropyGivesSumTokenLossesAndGradient() {
     int vocabulary = 11;
-    float[] w = Matrices.random(random, vocabulary * 4);
+    float[] w = Matrices.random(random, vocabulary * 4L);
     float[] x = Matrices.random(random, TOKENS * 4);
     Weight head = context.weight(DataType.F32, vocabulary, 4);
     head.write(0, vocabulary, DataType.F32, LinearSample.direct(w));
@@ -242,8 +236,7 @@ class LayersTest {
     tokenLoss.get(0, found);
     assertEquals(2, tokenLoss.position());
     assertWithin("token loss", found, losses, 1e-5);
-    double[] expected =
-        Matrices.multiply(dLogits, Matrices.widen(w), TOKENS, vocabulary, 4);
+    double[] expected = Matrices.multiply(dLogits, Matrices.widen(w), TOKENS, vocabulary, 4);
     assertWithin("dx", read(dx), expected, 1e-6);
 
     assertEquals(sum, Layers.crossEntropy(head, batch, activation(4, x), 8, null, null));
@@ -292,15 +285,11 @@ class LayersTest {
   }
 
   /**
-   * Compares the slope of {@code sum(dy o f(x))} along a random direction, by central differences, with
-   * what the gradient says.
+   * Compares the slope of {@code sum(dy o f(x))} along a random direction, by central differences,
+   * with what the gradient says.
    */
   private void checkSlope(
-      float[] x,
-      float[] dy,
-      float[] gradient,
-      BiConsumer<Activation, Activation> f,
-      int width) {
+      float[] x, float[] dy, float[] gradient, BiConsumer<Activation, Activation> f, int width) {
     float[] direction = Matrices.random(random, x.length);
     double slope = 0;
     for (int i = 0; i < x.length; i++) {

@@ -32,14 +32,12 @@ class LinearGroupTest {
 
   /** A projection with an adapter of its own, and the adapter's gradients. */
   private final class Projection {
-    final LinearSample sample;
     final Weight weight;
     final FloatArray aGradient;
     final FloatArray bGradient;
     final LowRank adapter;
 
     Projection(LinearSample sample) {
-      this.sample = sample;
       weight = sample.weight(context);
       aGradient = context.floats(sample.a().length);
       bGradient = context.floats(sample.b().length);
@@ -74,8 +72,7 @@ class LinearGroupTest {
         LinearSample::exact);
   }
 
-  private void checkTwo(
-      LinearSample first, LinearSample other, UnaryOperator<Expected> tolerance) {
+  private void checkTwo(LinearSample first, LinearSample other, UnaryOperator<Expected> tolerance) {
     // Both read the input of the first.
     LinearSample second = other.withInput(first.x());
     Projection p = new Projection(first);
@@ -276,12 +273,10 @@ class LinearGroupTest {
     assertThrows(RoraException.class, () -> context.linear(0));
     LinearGroup group = context.linear(2);
     Weight weight = context.weight(DataType.F32, 6, IN);
-    assertThrows(
-        IllegalArgumentException.class, () -> group.setWeight(2, weight, null, null));
+    assertThrows(IllegalArgumentException.class, () -> group.setWeight(2, weight, null, null));
     assertThrows(IllegalArgumentException.class, () -> group.setAdapter(-1, null));
     assertThrows(
-        IllegalArgumentException.class,
-        () -> group.setWeight(0, weight, context.floats(5), null));
+        IllegalArgumentException.class, () -> group.setWeight(0, weight, context.floats(5), null));
     FloatArray a = context.floats(2 * IN);
     FloatArray b = context.floats(12);
     assertThrows(
