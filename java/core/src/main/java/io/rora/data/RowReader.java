@@ -11,6 +11,7 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
 import java.io.Reader;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
@@ -48,6 +49,7 @@ public final class RowReader {
                   .build())
           .disable(StreamReadFeature.AUTO_CLOSE_SOURCE) // the rest is still to be hashed
           .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+          .disable(StreamReadFeature.AUTO_CLOSE_SOURCE)
           .build();
   private final List<Row> rows = new ArrayList<>();
   private final List<DataSet.DataFile> files = new ArrayList<>();
@@ -92,7 +94,7 @@ public final class RowReader {
     MessageDigest digest = sha256();
     try (InputStream in = new DigestInputStream(Files.newInputStream(file), digest)) {
       readRows(file, in);
-      in.transferTo(java.io.OutputStream.nullOutputStream());
+      in.transferTo(OutputStream.nullOutputStream());
     } catch (NoSuchFileException e) {
       throw new FileFormatException(file, "there is no such file");
     }
@@ -114,12 +116,8 @@ public final class RowReader {
   private void readRows(Path file, InputStream in) throws IOException {
     Reader text =
         new BufferedReader(new InputStreamReader(in, StandardCharsets.UTF_8.newDecoder()), 1 << 16);
-    text.mark(1);
-    if (text.read() != BYTE_ORDER_MARK) {
-      text.reset();
-    }
     int number = 1;
-    try (JsonParser parser = factory.createParser(text)) {
+    try (JsonParser parser = factory.createParser(withoutMark(text))) {
       JsonToken token = parser.nextToken();
       boolean list = token == JsonToken.START_ARRAY;
       if (list) {
@@ -138,6 +136,14 @@ public final class RowReader {
     } catch (CharacterCodingException e) {
       throw new FileFormatException(new Row.Place(file, number).toString(), "is not UTF-8 text");
     }
+  }
+
+  private static Reader withoutMark(Reader text) throws IOException {
+    text.mark(1);
+    if (text.read() != BYTE_ORDER_MARK) {
+      text.reset();
+    }
+    return text;
   }
 
   private static FileFormatException notJson(Path file, int number, JsonProcessingException e) {
