@@ -48,7 +48,7 @@ public record TargetModules(
 
   /** Whether the projection {@code path} carries an adapter. */
   public boolean contains(String path) {
-    if (excludedRegex != null && matches(excludedRegex, path) || named(excluded, path)) {
+    if ((excludedRegex != null && matches(excludedRegex, path)) || named(excluded, path)) {
       return false;
     }
     if (allLinear) {
