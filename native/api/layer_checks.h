@@ -27,7 +27,8 @@ inline void require_same_dtype(const rora_activation* a, const char* a_name,
 
 inline void require_distinct(const rora_activation* a, const char* a_name, const rora_activation* b,
                              const char* b_name) {
-  require(a != b, "%s and %s are the same activation: %s must be another one", a_name, b_name, b_name);
+  require(a != b, "%s and %s are the same activation: %s must be another one", a_name, b_name,
+          b_name);
 }
 
 inline void require_width(const rora_activation* a, const char* name, int64_t width) {

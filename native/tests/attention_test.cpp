@@ -22,10 +22,11 @@ const Heads kShapes[] = {{1, 1, 2}, {4, 2, 6}, {3, 3, 16}, {6, 1, 64}, {2, 1, 12
 struct Oracle {
   Heads h;
   const Packed& packed;
-  std::vector<double> y, y_terms, lse, lse_terms;    // [tokens, q_width] and [heads, tokens]
-  std::vector<double> gradient, gradient_terms;      // [tokens, width]
+  std::vector<double> y, y_terms, lse, lse_terms;  // [tokens, q_width] and [heads, tokens]
+  std::vector<double> gradient, gradient_terms;    // [tokens, width]
 
-  Oracle(const Heads& heads, const Packed& p, const std::vector<double>& qkv) : h(heads), packed(p) {
+  Oracle(const Heads& heads, const Packed& p, const std::vector<double>& qkv)
+      : h(heads), packed(p) {
     y.resize(size_t(p.tokens() * h.q_width())), y_terms = y;
     lse.resize(size_t(h.heads * p.tokens())), lse_terms = lse;
     for_each_token(qkv, [&](int64_t t, int64_t head, const std::vector<double>& s, double terms) {
@@ -118,7 +119,8 @@ struct Oracle {
 };
 
 // [heads, capacity] as the kernels keep it -> [heads, tokens]
-std::vector<float> compact_lse(const Floats& lse, int64_t heads, int64_t tokens, int64_t max_tokens) {
+std::vector<float> compact_lse(const Floats& lse, int64_t heads, int64_t tokens,
+                               int64_t max_tokens) {
   std::vector<float> result;
   for (int64_t head = 0; head < heads; ++head)
     for (int64_t t = 0; t < tokens; ++t)
@@ -162,7 +164,8 @@ TEST(attentionMatchesDoubleForwardAndBackward) {
         const Results found = run(c, h, packed, qkv, dy);
         Oracle oracle(h, packed, as_double(qkv));
         oracle.differentiate(as_double(qkv), as_double(dy));
-        // An exponential stands in numerator and denominator; then come sums over keys and features.
+        // An exponential stands in numerator and denominator; then come sums over keys and
+        // features.
         const double error = 2 * oracle.exponent_error() + double(tokens + h.dim + 8) * kFloatHalf;
         EXPECT_CASE(c.name, found.lse, oracle.lse, [&](size_t) { return error; });
         EXPECT_CASE(c.name, found.y, oracle.y, [&](size_t i) {
@@ -202,7 +205,8 @@ TEST(attentionOfOneTokenReturnsItsValue) {
     const Packed packed(std::vector<int>(65, 1));
     Random random(3);
     const std::vector<float> qkv = rounded(random.normal(65 * h.width()), c.dtype);
-    const Results found = run(c, h, packed, qkv, std::vector<float>(size_t(65 * h.q_width()), 1.0f));
+    const Results found =
+        run(c, h, packed, qkv, std::vector<float>(size_t(65 * h.q_width()), 1.0f));
     std::vector<float> values;
     for (int64_t t = 0; t < 65; ++t)
       for (int64_t i = 0; i < h.q_width(); ++i)
@@ -214,7 +218,8 @@ TEST(attentionOfOneTokenReturnsItsValue) {
 TEST(packedDocumentsAreSeparateDocuments) {
   on_every_level([](const Case& c) {
     const Heads h = {4, 2, 16};
-    const std::vector<int> lengths = {64, 128, 30};  // starting at panels, so that sums have one order
+    const std::vector<int> lengths = {64, 128,
+                                      30};  // starting at panels, so that sums have one order
     const Packed packed(lengths);
     Random random(4);
     const std::vector<float> qkv = rounded(random.normal(packed.tokens() * h.width()), c.dtype);
@@ -226,8 +231,7 @@ TEST(packedDocumentsAreSeparateDocuments) {
       const auto rows = [&](const std::vector<float>& all, int64_t width) {
         return std::vector<float>(all.begin() + t * width, all.begin() + (t + length) * width);
       };
-      const Results one =
-          run(c, h, Packed({length}), rows(qkv, h.width()), rows(dy, h.q_width()));
+      const Results one = run(c, h, Packed({length}), rows(qkv, h.width()), rows(dy, h.q_width()));
       apart.y.insert(apart.y.end(), one.y.begin(), one.y.end());
       apart.gradient.insert(apart.gradient.end(), one.gradient.begin(), one.gradient.end());
       t += length;
@@ -318,7 +322,8 @@ TEST(attentionRefusesBadArgumentsAndWritesNothing) {
   Batch batch(context, packed), beyond(context, outside);
   Tensor qkv(context, RORA_F32, 3, 16), y(context, RORA_F32, 1, 8, std::vector<float>(8, 1.0f), 3);
   Tensor cache(context, RORA_F32, 2, 8);
-  const rora_attention_shape good = {2, 1, 4, 8, 12}, heads = {3, 2, 4, 8, 12}, odd = {2, 1, 3, 8, 12};
+  const rora_attention_shape good = {2, 1, 4, 8, 12}, heads = {3, 2, 4, 8, 12},
+                             odd = {2, 1, 3, 8, 12};
   const rora_attention_shape overlap = {2, 1, 4, 6, 12}, wide = {2, 1, 4, 8, 14};
   const auto forward = [&](const rora_attention_shape& s, rora_batch* b, rora_activation* target) {
     return rora_attention_forward(&s, b, qkv, nullptr, target);
@@ -330,7 +335,7 @@ TEST(attentionRefusesBadArgumentsAndWritesNothing) {
   EXPECT_ERROR(forward(good, beyond, y), RORA_INVALID_ARGUMENT, "token 2 attends to rows 0 .. 3");
   EXPECT_ERROR(forward(good, batch, qkv), RORA_INVALID_ARGUMENT, "width");
   EXPECT_ERROR(rora_attention_cached(&good, batch, qkv, cache, y), RORA_INVALID_ARGUMENT, "cache");
-  EXPECT_ERROR(rora_attention_backward(&good, batch, qkv, y, nullptr, y, qkv), RORA_INVALID_ARGUMENT,
-               "lse");
+  EXPECT_ERROR(rora_attention_backward(&good, batch, qkv, y, nullptr, y, qkv),
+               RORA_INVALID_ARGUMENT, "lse");
   EXPECT_SAME_BITS(y.values(), std::vector<float>(8, 1.0f));
 }

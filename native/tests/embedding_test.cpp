@@ -67,7 +67,8 @@ TEST(embeddingRefusesBadArgumentsAndWritesNothing) {
   Matrix table(context, RORA_F32, 4, 2, std::vector<float>(8, 1.0f));
   Tensor y(context, RORA_F32, 2, 2, {5, 6, 7, 8}), small(context, RORA_F32, 1, 2);
   EXPECT_ERROR(rora_embedding_forward(table, batch, y), RORA_INVALID_ARGUMENT, "token 1 has id 4");
-  EXPECT_ERROR(rora_embedding_backward(table, batch, y), RORA_INVALID_ARGUMENT, "rora_weight_train");
+  EXPECT_ERROR(rora_embedding_backward(table, batch, y), RORA_INVALID_ARGUMENT,
+               "rora_weight_train");
   EXPECT_ERROR(rora_embedding_forward(table, batch, small), RORA_INVALID_ARGUMENT, "room");
   EXPECT_ERROR(rora_embedding_forward(nullptr, batch, y), RORA_INVALID_ARGUMENT, "table is NULL");
   EXPECT_SAME_BITS(y.values(), (std::vector<float>{5, 6, 7, 8}));

@@ -26,9 +26,9 @@ void on_every_level(const Body& body, int threads = 2) {
     }
 }
 
-#define EXPECT_CASE(name, found, expected, bound)                                                     \
-  ::rora::testing::expect_within(__FILE__, __LINE__, ((name) + " " #found).c_str(), found, expected, \
-                                 bound)
+#define EXPECT_CASE(name, found, expected, bound)                                          \
+  ::rora::testing::expect_within(__FILE__, __LINE__, ((name) + " " #found).c_str(), found, \
+                                 expected, bound)
 
 // Token counts that no panel of 64 divides, and those that it does.
 inline const std::vector<int64_t>& token_counts() {
@@ -156,8 +156,8 @@ inline std::vector<double> as_double(const std::vector<float>& values) {
 constexpr double kFloatHalf = 0x1p-24;  // half a unit in the last place, relative
 constexpr double kBf16Half = 0x1p-9;
 
-// Twice the error of rounding one result to the activations' type; nothing in fp32, whose roundings are
-// counted among the terms.
+// Twice the error of rounding one result to the activations' type; nothing in fp32, whose roundings
+// are counted among the terms.
 inline double storage_bound(rora_dtype dtype, double value) {
   return dtype == RORA_BF16 ? 2 * kBf16Half * std::fabs(value) : 0.0;
 }

@@ -22,8 +22,8 @@ struct Problem {
   int64_t tokens() const { return packed.tokens(); }
 };
 
-// Cross entropy in double. _terms are sums of absolute values, weighted by the relative error of what
-// they are made of.
+// Cross entropy in double. _terms are sums of absolute values, weighted by the relative error of
+// what they are made of.
 struct Oracle {
   double loss = 0;
   std::vector<double> token_loss, dx, dx_terms, dw, dw_terms;
@@ -90,7 +90,8 @@ TEST(crossEntropyMatchesDouble) {
   on_every_level([](const Case& c) {
     Random random(1);
     for (const int64_t tokens : {int64_t(1), int64_t(63), int64_t(65), int64_t(400)})
-      for (const auto& [vocabulary, hidden] : {std::pair<int64_t, int64_t>{2, 1}, {97, 33}, {1031, 16}}) {
+      for (const auto& [vocabulary, hidden] :
+           {std::pair<int64_t, int64_t>{2, 1}, {97, 33}, {1031, 16}}) {
         const Problem p(random, c.dtype, tokens, vocabulary, hidden);
         const Results found = run(c, p, true);
         const Oracle oracle(p, as_double(p.x), as_double(p.head));
@@ -99,7 +100,8 @@ TEST(crossEntropyMatchesDouble) {
         EXPECT_CASE(c.name, found.token_loss, oracle.token_loss, [&](size_t i) {
           return oracle.token_loss[i] == 0 ? 0 : loss * (1 + oracle.logit_terms);
         });
-        EXPECT(std::fabs(found.loss - oracle.loss) <= loss * (1 + oracle.logit_terms) * double(tokens));
+        EXPECT(std::fabs(found.loss - oracle.loss) <=
+               loss * (1 + oracle.logit_terms) * double(tokens));
         // In bf16 the gradient of the logits is rounded before its products: twice half a unit.
         const double rounding = c.dtype == RORA_BF16 ? 2 * kBf16Half : 0.0;
         const double error = 2 * loss + rounding;
@@ -120,7 +122,9 @@ TEST(crossEntropyGradientIsTheCentralDifference) {
   const std::vector<double> x = as_double(p.x), head = as_double(p.head);
   const Oracle oracle(p, x, head);
   for (size_t i = 0; i < x.size(); ++i) {
-    const auto loss = [&](const std::vector<double>& v) { return Oracle(p, v, head).loss / kDivisor; };
+    const auto loss = [&](const std::vector<double>& v) {
+      return Oracle(p, v, head).loss / kDivisor;
+    };
     EXPECT(std::fabs(oracle.dx[i] - central_difference(loss, x, i)) < 1e-8);
   }
   for (size_t i = 0; i < head.size(); ++i) {

@@ -19,8 +19,8 @@ struct State {
   }
 };
 
-// Updates a copy of the state in ranges that end at the cuts; returns values and moments, one after the
-// other, and checks that the gradients are zero.
+// Updates a copy of the state in ranges that end at the cuts; returns values and moments, one after
+// the other, and checks that the gradients are zero.
 std::vector<float> update(rora_context* context, const State& state, std::vector<int64_t> cuts) {
   const int64_t count = int64_t(state.values.size());
   Floats values(context, state.values), gradients(context, state.gradients);
@@ -41,7 +41,8 @@ std::vector<float> update(rora_context* context, const State& state, std::vector
 
 }  // namespace
 
-// PyTorch 2.13.0: torch.optim.AdamW(lr=3e-3, weight_decay=0.1, foreach=False, fused=False), three steps.
+// PyTorch 2.13.0: torch.optim.AdamW(lr=3e-3, weight_decay=0.1, foreach=False, fused=False), three
+// steps.
 TEST(adamwFollowsPyTorch) {
   const std::vector<std::vector<float>> gradients = {{0.1f, -0.2f, 0.3f, 1e-6f, 0.0f},
                                                      {0.05f, 0.4f, -0.3f, 2e-6f, 0.0f},
@@ -67,7 +68,8 @@ TEST(adamwFollowsPyTorch) {
     };
     EXPECT_CASE(level, p.values(), values, bound(values));
     EXPECT_CASE(level, m.values(), first, [&](size_t i) {
-      return 6 * kFloatHalf * std::max({std::fabs(first[i]), 0.07 * std::fabs(double(gradients[0][i]))});
+      return 6 * kFloatHalf *
+             std::max({std::fabs(first[i]), 0.07 * std::fabs(double(gradients[0][i]))});
     });
     EXPECT_CASE(level, v.values(), second, bound(second));
   }
@@ -95,7 +97,8 @@ TEST(adamwAgreesOnEveryLevel) {
     const std::vector<float> found = update(context, state, {});
     EXPECT_CASE(level, found, expected, [&](size_t i) {
       const size_t j = i % 1003;  // a moment is a sum that may cancel
-      const double terms = std::fabs(double(state.first[j])) + std::fabs(double(state.gradients[j]));
+      const double terms =
+          std::fabs(double(state.first[j])) + std::fabs(double(state.gradients[j]));
       return 6 * kFloatHalf * (std::fabs(expected[i]) + (i < 1003 ? 3e-2 : 1.0) * terms);
     });
   }
@@ -124,7 +127,8 @@ TEST(sumOfSquaresIsDoubleAndOrdered) {
 
 TEST(optimizerRefusesBadArgumentsAndWritesNothing) {
   Context context("portable");
-  Floats p(context, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}), g(context, 8), m(context, 8), v(context, 8);
+  Floats p(context, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}), g(context, 8), m(context, 8),
+      v(context, 8);
   rora_adamw_step step = kStep;
   EXPECT_ERROR(rora_adamw(context, &step, -1, p.get(), g.get(), m.get(), v.get()),
                RORA_INVALID_ARGUMENT, "count=-1");

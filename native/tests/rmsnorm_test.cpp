@@ -100,7 +100,8 @@ TEST(rmsnormGradientAddsToWhatIsThere) {
         const std::vector<float> dy = rounded(random.normal(count), c.dtype);
         const std::vector<float> before = rounded(random.normal(count), c.dtype);
         const std::vector<float> weight = random.normal(width), dw_before = random.normal(width);
-        Tensor input(c.context, c.dtype, tokens, width, x), d(c.context, c.dtype, tokens, width, dy);
+        Tensor input(c.context, c.dtype, tokens, width, x),
+            d(c.context, c.dtype, tokens, width, dy);
         Tensor dx(c.context, c.dtype, tokens, width, before);
         input.spoil_unused_lanes(3.0f);
         Floats w(c.context, weight), dw(c.context, dw_before);
@@ -124,7 +125,8 @@ TEST(rmsnormGradientAddsToWhatIsThere) {
 
 TEST(rmsnormGradientIsTheCentralDifference) {
   Random random(3);
-  const std::vector<double> x = as_double(random.normal(2 * 5)), dy = as_double(random.normal(2 * 5));
+  const std::vector<double> x = as_double(random.normal(2 * 5)),
+                            dy = as_double(random.normal(2 * 5));
   const std::vector<float> weight = random.normal(5);
   const Gradients g = gradients(x, weight, dy);
   const auto objective = [&](const std::vector<double>& values) {
@@ -157,7 +159,8 @@ TEST(rmsnormDoesNotDependOnThreads) {
 
 TEST(rmsnormRefusesBadArgumentsAndWritesNothing) {
   Context context("portable");
-  Tensor x(context, RORA_F32, 2, 4), narrow(context, RORA_F32, 2, 3), bf16(context, RORA_BF16, 2, 4);
+  Tensor x(context, RORA_F32, 2, 4), narrow(context, RORA_F32, 2, 3),
+      bf16(context, RORA_BF16, 2, 4);
   Tensor y(context, RORA_F32, 1, 4, {1, 2, 3, 4});
   Floats weight(context, 4);
   EXPECT_ERROR(rora_rmsnorm_forward(nullptr, weight.get(), kEps, y), RORA_INVALID_ARGUMENT, "x");

@@ -38,7 +38,8 @@ TEST(ropeRotatesPairsHalfAHeadApart) {
         const int64_t width = column + heads * dim + 1;  // columns on both sides stay as they are
         const Packed packed(document_lengths(tokens));
         Batch batch(c.context, packed);
-        const std::vector<float> f = frequencies(dim), x = rounded(random.normal(tokens * width), c.dtype);
+        const std::vector<float> f = frequencies(dim),
+                                 x = rounded(random.normal(tokens * width), c.dtype);
         Rope rope(c.context, 128, f);
         Tensor y(c.context, c.dtype, tokens, width, x);
         EXPECT_OK(rora_rope_apply(rope, batch, column, heads, 0, y));

@@ -11,11 +11,10 @@ double silu(double gate) { return gate / (1 + std::exp(-gate)); }
 
 struct GateUp {
   int64_t tokens, width;
-  std::vector<float> values;  // [tokens, 2 * even(width)], zero in the column an odd width leaves over
+  std::vector<float>
+      values;  // [tokens, 2 * even(width)], zero in the column an odd width leaves over
   int64_t up_column() const { return even(width); }
-  size_t gate(int64_t i) const {
-    return size_t(i / width * 2 * up_column() + i % width);
-  }
+  size_t gate(int64_t i) const { return size_t(i / width * 2 * up_column() + i % width); }
   size_t up(int64_t i) const { return gate(i) + size_t(up_column()); }
 };
 
@@ -44,7 +43,8 @@ TEST(swigluMultipliesUpWithSiluOfGate) {
         for (int64_t i = 0; i < tokens * width; ++i)
           expected[size_t(i)] = silu(double(g.values[g.gate(i)])) * double(g.values[g.up(i)]);
         EXPECT_CASE(c.name, y.values(), expected, [&](size_t i) {
-          return 10 * kFloatHalf * std::fabs(expected[i]) + storage_bound(c.dtype, expected[i]) + 1e-44;
+          return 10 * kFloatHalf * std::fabs(expected[i]) + storage_bound(c.dtype, expected[i]) +
+                 1e-44;
         });
         EXPECT(y.padding_is_zero());
       }

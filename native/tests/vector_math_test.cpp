@@ -1,5 +1,5 @@
-// The vector functions as the portable level has them; other levels compile the same source, and the
-// tests of the layers run them there.
+// The vector functions as the portable level has them; other levels compile the same source, and
+// the tests of the layers run them there.
 #define RORA_LEVEL vector_math_test
 #include "cpu/simd/math.h"
 
@@ -24,7 +24,8 @@ TEST(expIsWithinTwoUnitsOfTheLastPlace) {
       continue;
     }
     const double unit = std::max(std::fabs(expected) * 0x1p-23, 0x1p-149);
-    if (!(std::fabs(double(found) - expected) <= 2 * unit)) EXPECT(vector_exp(x) == float(expected));
+    if (!(std::fabs(double(found) - expected) <= 2 * unit))
+      EXPECT(vector_exp(x) == float(expected));
   }
 }
 

@@ -31,13 +31,14 @@ double dot(const rora_activation& a, int64_t a_token, int64_t a_row, const rora_
 }
 
 // q . k / sqrt(head_dim) for the rows that the token attends to.
-std::vector<double> scores(const AttentionOp& op, const KeyValues& kv, int64_t token, int64_t head) {
+std::vector<double> scores(const AttentionOp& op, const KeyValues& kv, int64_t token,
+                           int64_t head) {
   const int64_t dim = op.shape.head_dim, row = kv.key_column + kv_head(op, head) * dim;
   const int64_t begin = op.batch->begins[token], count = op.batch->positions[token] + 1;
   std::vector<double> result(static_cast<size_t>(count));
   for (int64_t j = 0; j < count; ++j)
-    result[size_t(j)] = dot(*op.qkv, token, head * dim, *kv.matrix, begin + j, row, dim) /
-                        std::sqrt(double(dim));
+    result[size_t(j)] =
+        dot(*op.qkv, token, head * dim, *kv.matrix, begin + j, row, dim) / std::sqrt(double(dim));
   return result;
 }
 
@@ -91,12 +92,14 @@ void add_gradients(const AttentionOp& op, int64_t token, int64_t head, std::vect
 
 }  // namespace
 
-// y = softmax(q k^T / sqrt(head_dim)) v over the token's own document      (arXiv:1706.03762, eq. 1)
+// y = softmax(q k^T / sqrt(head_dim)) v over the token's own document      (arXiv:1706.03762, eq.
+// 1)
 void reference_attention_forward(rora_context&, const AttentionOp& op) {
   attend_all(op, {op.qkv, op.shape.key_column, op.shape.value_column});
 }
 
-// dv = p dy,  ds = p o (dy v^T - dy . y),  dq = ds k,  dk = ds^T q      (arXiv:2205.14135, app. B.2)
+// dv = p dy,  ds = p o (dy v^T - dy . y),  dq = ds k,  dk = ds^T q      (arXiv:2205.14135, app.
+// B.2)
 void reference_attention_backward(rora_context&, const AttentionOp& op) {
   const int64_t tokens = op.qkv->tokens, width = op.qkv->width, dim = op.shape.head_dim;
   std::vector<double> d(static_cast<size_t>(tokens * width));

@@ -25,7 +25,8 @@ double compute_logits(const CrossEntropyOp& op, int64_t token, std::vector<doubl
 
 }  // namespace
 
-// loss = sum of log(sum exp(logits)) - logits[label];  dlogits = (softmax(logits) - onehot) / divisor
+// loss = sum of log(sum exp(logits)) - logits[label];  dlogits = (softmax(logits) - onehot) /
+// divisor
 void reference_cross_entropy(rora_context&, const CrossEntropyOp& op) {
   const int64_t vocabulary = op.head->out_features, hidden = op.head->in_features;
   std::vector<double> logits(static_cast<size_t>(vocabulary)), dx(static_cast<size_t>(hidden));

@@ -10,8 +10,8 @@ void reference_sum_of_squares(rora_context&, const SumOfSquaresOp& op) {
   *op.sum = sum;
 }
 
-// AdamW (arXiv:1711.05101, algorithm 2), operation by operation what torch.optim.AdamW does on float32
-// tensors with foreach and fused off: scalars are combined in double and rounded once.
+// AdamW (arXiv:1711.05101, algorithm 2), operation by operation what torch.optim.AdamW does on
+// float32 tensors with foreach and fused off: scalars are combined in double and rounded once.
 void reference_adamw(rora_context&, const AdamwOp& op) {
   const rora_adamw_step& s = op.step;
   const float decay = float(1 - s.learning_rate * s.weight_decay);

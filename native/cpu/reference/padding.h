@@ -1,5 +1,5 @@
-// What an operator that overwrites an activation owes its unused places: zero in the row that an odd
-// width leaves over and in the lanes past the last token.
+// What an operator that overwrites an activation owes its unused places: zero in the row that an
+// odd width leaves over and in the lanes past the last token.
 #pragma once
 
 #include "cpu/panel.h"

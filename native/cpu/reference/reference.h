@@ -1,5 +1,6 @@
-// The reference kernels: plain loops over get() and set() of cpu/panel.h with sums in double. They are
-// the specification that every other backend is compared with, so they favour being read over speed.
+// The reference kernels: plain loops over get() and set() of cpu/panel.h with sums in double. They
+// are the specification that every other backend is compared with, so they favour being read over
+// speed.
 #pragma once
 
 #include "api/kernel_table.h"

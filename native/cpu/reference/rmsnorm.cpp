@@ -44,8 +44,8 @@ void reference_rmsnorm_backward(rora_context&, const RmsNormOp& op) {
     for (int64_t f = 0; f < x.width; ++f)
       mean += double(get(x, t, f)) * double(op.weight[f]) * double(get(dy, t, f)) / double(x.width);
     for (int64_t f = 0; f < x.width; ++f) {
-      const double share = r * (double(op.weight[f]) * double(get(dy, t, f)) -
-                                double(get(x, t, f)) * r * r * mean);
+      const double share =
+          r * (double(op.weight[f]) * double(get(dy, t, f)) - double(get(x, t, f)) * r * r * mean);
       set(*op.dx, t, f, float(double(get(*op.dx, t, f)) + share));
     }
   }

@@ -1,16 +1,18 @@
 // Causal attention over packed documents (arXiv:1706.03762), scores never stored as a whole
 // (arXiv:2205.14135: online softmax forward, recomputation backward).
 //
-//          64 query tokens (lanes)      A task owns one head and one panel of queries. For each panel of
+//          64 query tokens (lanes)      A task owns one head and one panel of queries. For each
+//          panel of
 //   keys   +---------------------+      keys that any lane attends to, rows first .. last of it:
 //   64 at  | S = K Q, masked     |        S[j, lane] = sum_d K[d, j] Q[d, lane]     K broadcast
 //   a time | P = exp(S - max)    |        O[d, lane] = sum_j V[d, j] P[j, lane]     V broadcast
 //          +---------------------+      Softmax statistics are vertical.
 //
-// Backward in two passes without sums across tasks: dq with query lanes as above; dk and dv with key
-// lanes, where the roles are swapped and a key/value head's task loops over its query heads. Per block of
-// 64 x 64: 2, 3 and 4 products of 64 * 64 * head_dim; operands are widened into L2 once per block, about
-// 4 % of that. Each output has one task and one order of sums. Reference: cpu/reference/attention.cpp.
+// Backward in two passes without sums across tasks: dq with query lanes as above; dk and dv with
+// key lanes, where the roles are swapped and a key/value head's task loops over its query heads.
+// Per block of 64 x 64: 2, 3 and 4 products of 64 * 64 * head_dim; operands are widened into L2
+// once per block, about 4 % of that. Each output has one task and one order of sums. Reference:
+// cpu/reference/attention.cpp.
 #pragma once
 
 #include "cpu/simd/head_product.h"
@@ -27,7 +29,9 @@ struct KeyValues {
   int64_t key_column, value_column;
 };
 
-static inline int64_t group_size(const AttentionOp& op) { return op.shape.heads / op.shape.kv_heads; }
+static inline int64_t group_size(const AttentionOp& op) {
+  return op.shape.heads / op.shape.kv_heads;
+}
 
 static inline float score_scale(const AttentionOp& op) {
   return float(1.0 / __builtin_sqrt(double(op.shape.head_dim)));
@@ -67,22 +71,22 @@ static inline vint attends(const LaneRanges& r, int64_t key, int lane) {
 }
 
 // One head of one panel as [head_dim][64] floats: the panel itself, or a widened copy.
-static inline const float* head_rows(const rora_activation& a, int64_t panel, int64_t row, int64_t dim,
-                                     float* copy) {
+static inline const float* head_rows(const rora_activation& a, int64_t panel, int64_t row,
+                                     int64_t dim, float* copy) {
   if (a.dtype == RORA_F32) return panel_data<float>(a, panel) + row * kPanel;
   widen_rows(a, panel, row, dim, copy, kPanel);
   return copy;
 }
 
-static inline void scaled_head_rows(const rora_activation& a, int64_t panel, int64_t row, int64_t dim,
-                                    float scale, float* copy) {
+static inline void scaled_head_rows(const rora_activation& a, int64_t panel, int64_t row,
+                                    int64_t dim, float scale, float* copy) {
   widen_rows(a, panel, row, dim, copy, kPanel);
   for (int64_t i = 0; i < dim * kPanel; i += kLanes) store(copy + i, load(copy + i) * scale);
 }
 
 // Stores [dim][64] floats, each lane times factor[lane], zero in unused lanes.
-static inline void store_head(const float* rows, const float* factor, int64_t dim, rora_activation& a,
-                              int64_t panel, int64_t row) {
+static inline void store_head(const float* rows, const float* factor, int64_t dim,
+                              rora_activation& a, int64_t panel, int64_t row) {
   const int active = active_lanes(a.tokens, panel);
   with_type(a, [&](auto type) {
     using T = decltype(type);
@@ -134,8 +138,8 @@ static inline void mask_scores(const LaneRanges& ranges, const KeyBlock& block, 
     }
 }
 
-// Turns a block's scores into exp(score - maximum), updates the running maximum and sum of each lane and
-// leaves in `correction` what older sums must be multiplied by.
+// Turns a block's scores into exp(score - maximum), updates the running maximum and sum of each
+// lane and leaves in `correction` what older sums must be multiplied by.
 static inline void online_softmax(int64_t keys, float* scores, float* maximum, float* sum,
                                   float* correction) {
   for (int lane = 0; lane < kPanel; lane += kLanes) {
@@ -164,16 +168,16 @@ static inline void multiply_lanes(int64_t rows, const float* factor, float* valu
 }
 
 // Writes log(sum) + maximum of a panel's lanes, 0 in unused lanes.
-static inline void store_lse(const AttentionOp& op, int64_t head, int64_t panel, const float* maximum,
-                             const float* sum) {
+static inline void store_lse(const AttentionOp& op, int64_t head, int64_t panel,
+                             const float* maximum, const float* sum) {
   float* lse = op.lse + head * round_up(op.qkv->max_tokens, kPanel) + panel * kPanel;
   const int active = active_lanes(op.qkv->tokens, panel);
   for (int lane = 0; lane < kPanel; ++lane)
     lse[lane] = lane < active ? maximum[lane] + __builtin_logf(sum[lane]) : 0.0f;
 }
 
-static inline void attend_panel(const AttentionOp& op, const KeyValues& kv, int64_t head, int64_t panel,
-                                char* memory) {
+static inline void attend_panel(const AttentionOp& op, const KeyValues& kv, int64_t head,
+                                int64_t panel, char* memory) {
   const int64_t dim = op.shape.head_dim, kv_row = head / group_size(op) * dim;
   HeadScratch scratch = {reinterpret_cast<float*>(memory)};
   float *q = scratch.take(dim), *key_copy = scratch.take(dim), *value_copy = scratch.take(dim);

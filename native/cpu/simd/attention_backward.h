@@ -1,5 +1,6 @@
 // The backward pass of attention.h:
-//   p = exp(s - lse),  dv = p dy,  ds = p o (dy v - delta),  delta = sum_d dy o y,  dq = ds k,  dk = ds q
+//   p = exp(s - lse),  dv = p dy,  ds = p o (dy v - delta),  delta = sum_d dy o y,  dq = ds k,  dk
+//   = ds q
 // (arXiv:2205.14135, appendix B.2).
 #pragma once
 
@@ -42,7 +43,8 @@ static inline void load_query_block(const AttentionOp& op, int64_t head, int64_t
 }
 
 // dq of one head of one panel of queries.
-static inline void query_gradient(const AttentionOp& op, int64_t head, int64_t panel, char* memory) {
+static inline void query_gradient(const AttentionOp& op, int64_t head, int64_t panel,
+                                  char* memory) {
   const int64_t dim = op.shape.head_dim, kv_row = head / group_size(op) * dim;
   HeadScratch scratch = {reinterpret_cast<float*>(memory)};
   QueryBlock query = take_query_block(scratch, dim);
@@ -72,10 +74,11 @@ static inline void query_gradient(const AttentionOp& op, int64_t head, int64_t p
   store_head(dq, scale, dim, *op.d_qkv, panel, head * dim);
 }
 
-// Probabilities and score gradients of query tokens [first, first + count) of a panel, keys as lanes:
-// turns `scores` into p and `products` (dy v) into ds.
-static inline void key_lane_gradients(const LaneRanges& ranges, const QueryBlock& query, int64_t keys,
-                                      int64_t first, int64_t count, float* scores, float* products) {
+// Probabilities and score gradients of query tokens [first, first + count) of a panel, keys as
+// lanes: turns `scores` into p and `products` (dy v) into ds.
+static inline void key_lane_gradients(const LaneRanges& ranges, const QueryBlock& query,
+                                      int64_t keys, int64_t first, int64_t count, float* scores,
+                                      float* products) {
   for (int64_t j = 0; j < count; ++j) {
     const int64_t t = first + j;
     const float lse = query.lse[t], delta = query.delta[t];
@@ -90,11 +93,13 @@ static inline void key_lane_gradients(const LaneRanges& ranges, const QueryBlock
   }
 }
 
-// The tokens of a panel, first and one past the last, that attend to any of keys [first_key, last_key].
+// The tokens of a panel, first and one past the last, that attend to any of keys [first_key,
+// last_key].
 struct TokenStretch {
   int64_t first, end;
 };
-static inline TokenStretch attending_tokens(const LaneRanges& r, int64_t first_key, int64_t last_key) {
+static inline TokenStretch attending_tokens(const LaneRanges& r, int64_t first_key,
+                                            int64_t last_key) {
   TokenStretch stretch = {kPanel, 0};
   for (int64_t t = 0; t < kPanel; ++t) {
     if (r.first[t] > last_key || r.last[t] < first_key) continue;
@@ -142,7 +147,8 @@ static inline void key_value_gradient(const AttentionOp& op, int64_t kv_head, in
 static inline void attention_backward(rora_context& context, const AttentionOp& op) {
   const int64_t count = panels(op.qkv->tokens), own = attention_scratch_bytes(op);
   context.pool->reserve(own + count * int64_t(sizeof(LaneRanges)));
-  LaneRanges* ranges = reinterpret_cast<LaneRanges*>(context.pool->scratch(0) + own);  // for all threads
+  LaneRanges* ranges =
+      reinterpret_cast<LaneRanges*>(context.pool->scratch(0) + own);  // for all threads
   for (int64_t p = 0; p < count; ++p) ranges[p] = lane_ranges(*op.batch, p);
   parallel(*context.pool, count * op.shape.heads, [&](int64_t task, int32_t thread) {
     query_gradient(op, task % op.shape.heads, count - 1 - task / op.shape.heads,

@@ -1,8 +1,8 @@
-// Attention with a key/value cache. Prompts go through attention.h with the cache as key matrix. A few
-// queries over many keys would leave most query lanes unused, so for them keys are the lanes:
+// Attention with a key/value cache. Prompts go through attention.h with the cache as key matrix. A
+// few queries over many keys would leave most query lanes unused, so for them keys are the lanes:
 //
-//   s[g, j] = sum_d q[g, d] K[d, j]     K rows as vectors, q broadcast, the group's query heads together
-//   o[g, d] = sum_j p[g, j] V[d, j]     lanes summed at the end
+//   s[g, j] = sum_d q[g, d] K[d, j]     K rows as vectors, q broadcast, the group's query heads
+//   together o[g, d] = sum_j p[g, j] V[d, j]     lanes summed at the end
 //
 // Each key and value is read once per group of query heads: memory traffic is the limit.
 #pragma once
@@ -46,7 +46,8 @@ static inline void append_to_cache(rora_context& context, const AttentionOp& op)
   });
 }
 
-// Whether keys should be lanes: one lane costs about a third of a key's share of 64 query lanes' work.
+// Whether keys should be lanes: one lane costs about a third of a key's share of 64 query lanes'
+// work.
 static inline bool few_queries(const rora_batch& batch) {
   int64_t by_query_lanes = 0, by_key_lanes = 0;
   for (int64_t p = 0; p < panels(batch.tokens); ++p) {
@@ -92,7 +93,8 @@ static inline void token_scores(const AttentionOp& op, const TokenQuery& query, 
   }
 }
 
-// Softmax of one head's scores, 0 for rows outside of the document; returns 1 / sum, left to the caller.
+// Softmax of one head's scores, 0 for rows outside of the document; returns 1 / sum, left to the
+// caller.
 static inline float token_softmax(const TokenQuery& query, float* scores) {
   const int64_t count = query.panel_count() * kPanel, base = query.first_panel() * kPanel;
   vfloat highest = splat(kMaskedScore);
@@ -190,12 +192,9 @@ static inline void attend_tokens(rora_context& context, const AttentionOp& op) {
   parallel(*context.pool, op.batch->tokens * op.shape.kv_heads, [&](int64_t task, int32_t thread) {
     const int64_t token = task / op.shape.kv_heads, kv_head = task % op.shape.kv_heads;
     const int64_t first = op.batch->begins[token];
-    const TokenQuery query = {token,
-                              kv_head * group,
-                              kv_head * dim,
-                              value_column + kv_head * dim,
-                              first,
-                              first + op.batch->positions[token]};
+    const TokenQuery query = {token,         kv_head * group,
+                              kv_head * dim, value_column + kv_head * dim,
+                              first,         first + op.batch->positions[token]};
     with_type(*op.qkv, [&](auto type) {
       using T = decltype(type);
       attend_token_heads<T>(op, query, group, context.pool->scratch(thread));

@@ -1,7 +1,9 @@
-// Embedding rows into panels and their gradients back:  y[t] = table[ids[t]],  dtable[ids[t]] += dy[t].
+// Embedding rows into panels and their gradients back:  y[t] = table[ids[t]],  dtable[ids[t]] +=
+// dy[t].
 //
-// A transpose between row-major and panels. A task owns some features of all tokens (backward: tokens
-// may share a row, and are added in their order) or of one panel. Reference: cpu/reference/embedding.cpp.
+// A transpose between row-major and panels. A task owns some features of all tokens (backward:
+// tokens may share a row, and are added in their order) or of one panel. Reference:
+// cpu/reference/embedding.cpp.
 #pragma once
 
 #include "cpu/simd/math.h"

@@ -1,8 +1,9 @@
 // The products inside attention:  c[i, lane] (+)= sum_k a(i, k) b[k, lane]  for 64 lanes.
 //
-// `a` is read where it lies, element (i, k) at a[i * row_stride + k * k_stride], and broadcast; b and c
-// are [..][64] floats in L1 or L2. A tile is up to 6 rows by the lanes that fit the registers, as in
-// gemm.h, which packs its left factor; here that would cost as much as the product.
+// `a` is read where it lies, element (i, k) at a[i * row_stride + k * k_stride], and broadcast; b
+// and c are [..][64] floats in L1 or L2. A tile is up to 6 rows by the lanes that fit the
+// registers, as in gemm.h, which packs its left factor; here that would cost as much as the
+// product.
 #pragma once
 
 #include "cpu/simd/gemm.h"
@@ -42,8 +43,7 @@ static inline void head_tile(LeftFactor a, int64_t k, const float* b, float* c, 
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 8
-      for (int v = 0; v < kTileVectors; ++v)
-        store(c + i * kPanel + lane + v * kLanes, sum[i][v]);
+      for (int v = 0; v < kTileVectors; ++v) store(c + i * kPanel + lane + v * kLanes, sum[i][v]);
   }
 }
 
@@ -56,12 +56,18 @@ static inline void head_product(int64_t rows, LeftFactor a, int64_t k, const flo
     c += kTileRows * kPanel;
   }
   switch (rows) {
-    case 1: return head_tile<1>(a, k, b, c, add);
-    case 2: return head_tile<2>(a, k, b, c, add);
-    case 3: return head_tile<3>(a, k, b, c, add);
-    case 4: return head_tile<4>(a, k, b, c, add);
-    case 5: return head_tile<5>(a, k, b, c, add);
-    default: return;
+    case 1:
+      return head_tile<1>(a, k, b, c, add);
+    case 2:
+      return head_tile<2>(a, k, b, c, add);
+    case 3:
+      return head_tile<3>(a, k, b, c, add);
+    case 4:
+      return head_tile<4>(a, k, b, c, add);
+    case 5:
+      return head_tile<5>(a, k, b, c, add);
+    default:
+      return;
   }
 }
 

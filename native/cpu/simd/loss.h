@@ -1,14 +1,17 @@
-// Output head and cross entropy:  logits = X head^T,  loss = sum_t lse(logits_t) - logits_t[label_t],
-// dlogits = (softmax - onehot) / divisor,  dX = dlogits head,  dhead += dlogits^T X.
+// Output head and cross entropy:  logits = X head^T,  loss = sum_t lse(logits_t) -
+// logits_t[label_t], dlogits = (softmax - onehot) / divisor,  dX = dlogits head,  dhead +=
+// dlogits^T X.
 //
-// Tokens with a label are gathered into panels of their own; a chunk of at most 256 of them goes through
+// Tokens with a label are gathered into panels of their own; a chunk of at most 256 of them goes
+// through
 //   1. the panel GEMM: logits [vocabulary][64] floats a panel,
-//   2. maximum and sum of exponentials over stretches of 1024 rows (256 KB, so that the second sweep
+//   2. maximum and sum of exponentials over stretches of 1024 rows (256 KB, so that the second
+//   sweep
 //      over them comes from L2), combined in double and in order,
 //   3. the gradient, in place in fp32, into bf16 panels of its own otherwise,
 //   4. the panel GEMM with the transposed head; the rows are scattered back.
-// Logits never leave a chunk. Traffic beside the GEMMs: about 5 times the chunk's logits. Reference:
-// cpu/reference/loss.cpp.
+// Logits never leave a chunk. Traffic beside the GEMMs: about 5 times the chunk's logits.
+// Reference: cpu/reference/loss.cpp.
 #pragma once
 
 #include "cpu/simd/embedding.h"
@@ -127,8 +130,8 @@ static inline void multiply(rora_context& context, const rora_activation& x, int
 }
 
 // Maximum and sum of exp(logit - maximum) of a stretch of rows of one panel.
-static inline void stretch_statistics(const CrossEntropyOp& op, const LossChunk& chunk, int64_t panel,
-                                      int64_t stretch) {
+static inline void stretch_statistics(const CrossEntropyOp& op, const LossChunk& chunk,
+                                      int64_t panel, int64_t stretch) {
   const int64_t first = stretch * kVocabularyRows;
   const int64_t last = min_of(op.head->out_features, first + kVocabularyRows);
   const float* logits = panel_data<float>(chunk.logits, panel);
@@ -193,7 +196,8 @@ static inline void stretch_gradient(const CrossEntropyOp& op, const LossChunk& c
 }
 
 template <class Body>
-static inline void for_stretches(const CrossEntropyOp& op, const LossChunk& chunk, const Body& body) {
+static inline void for_stretches(const CrossEntropyOp& op, const LossChunk& chunk,
+                                 const Body& body) {
   const int64_t stretches = loss_stretches(op);
   parallel(*op.x->context->pool, panels(chunk.count) * stretches,
            [&](int64_t task, int32_t) { body(task / stretches, task % stretches); });
@@ -251,18 +255,18 @@ static inline void head_gradient_rows(const CrossEntropyOp& op, const LossChunk&
 static inline void head_gradient(const CrossEntropyOp& op, const LossChunk& chunk) {
   transpose_inputs(op, chunk);
   ThreadPool& pool = *op.x->context->pool;
-  parallel(pool, blocks_of(op.head->out_features, kGradientRows), [&](int64_t task, int32_t thread) {
-    const int64_t n = task * kGradientRows;
-    head_gradient_rows(op, chunk, n, min_of(kGradientRows, op.head->out_features - n),
-                       reinterpret_cast<float*>(pool.scratch(thread)));
-  });
+  parallel(pool, blocks_of(op.head->out_features, kGradientRows),
+           [&](int64_t task, int32_t thread) {
+             const int64_t n = task * kGradientRows;
+             head_gradient_rows(op, chunk, n, min_of(kGradientRows, op.head->out_features - n),
+                                reinterpret_cast<float*>(pool.scratch(thread)));
+           });
 }
 
 static inline void chunk_gradients(const CrossEntropyOp& op, LossChunk& chunk) {
   for_stretches(op, chunk, [&](int64_t panel, int64_t stretch) {
-    with_type(chunk.gradient, [&](auto type) {
-      stretch_gradient<decltype(type)>(op, chunk, panel, stretch);
-    });
+    with_type(chunk.gradient,
+              [&](auto type) { stretch_gradient<decltype(type)>(op, chunk, panel, stretch); });
   });
   multiply(*op.x->context, chunk.gradient, op.head->out_features, weight_columns(*op.head),
            op.head->in_features, chunk.dx);
@@ -295,10 +299,11 @@ static inline void cross_entropy(rora_context& context, const CrossEntropyOp& op
   if (op.dx) clear_gradient(op);
   if (supervised == 0) return;
 
-  // Each thread's own part comes first, as the GEMM uses it; thread 0's goes on with what all share.
+  // Each thread's own part comes first, as the GEMM uses it; thread 0's goes on with what all
+  // share.
   const int64_t most = chunk_tokens(op, supervised);
-  const int64_t own = max_of(kGemmScratchBytes,
-                             (most + kPanel) * kGradientRows * int64_t(sizeof(float)));
+  const int64_t own =
+      max_of(kGemmScratchBytes, (most + kPanel) * kGradientRows * int64_t(sizeof(float)));
   LossScratch counted = {nullptr, own};
   list_supervised(counted, op);
   take_chunk(counted, op, most);

@@ -7,8 +7,8 @@ namespace rora::RORA_LEVEL {
 
 // e^x within 2 units in the last place; 0 below -104, infinity above 88.73, NaN for NaN.
 //
-// x = n ln 2 + r, |r| <= ln 2 / 2; e^r by the polynomial of Cephes' expf. 2^n is applied in two halves,
-// so that it neither overflows early nor misses denormal results.
+// x = n ln 2 + r, |r| <= ln 2 / 2; e^r by the polynomial of Cephes' expf. 2^n is applied in two
+// halves, so that it neither overflows early nor misses denormal results.
 static inline vfloat exp(vfloat x) {
   x = x < splat(-104.0f) ? splat(-104.0f) : x;
   x = x > splat(89.0f) ? splat(89.0f) : x;

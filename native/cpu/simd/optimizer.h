@@ -1,7 +1,8 @@
 // AdamW (arXiv:1711.05101) as torch.optim.AdamW orders its float32 operations, and sums of squares.
 //
-// Element by element in stretches that tasks own; the end of a range goes through the same vector code,
-// so that results do not depend on how ranges are cut. Reference: cpu/reference/optimizer.cpp.
+// Element by element in stretches that tasks own; the end of a range goes through the same vector
+// code, so that results do not depend on how ranges are cut. Reference:
+// cpu/reference/optimizer.cpp.
 #pragma once
 
 #include "cpu/simd/vec.h"

@@ -1,9 +1,10 @@
 // RMSNorm (arXiv:1910.07467):  y = x r w,  r = 1 / sqrt(mean(x^2) + eps), and
 //   dx += r (w o dy - x r^2 mean(x o w o dy)),  dw += sum over tokens of dy o x r.
 //
-// Tokens are lanes, so the means are vertical sums. A task owns a panel and goes over it twice (it stays
-// in L2); dw is a second loop whose tasks own rows, each summing all tokens in order. With bf16, x r is
-// rounded before the product with w, as transformers does. Reference: cpu/reference/rmsnorm.cpp.
+// Tokens are lanes, so the means are vertical sums. A task owns a panel and goes over it twice (it
+// stays in L2); dw is a second loop whose tasks own rows, each summing all tokens in order. With
+// bf16, x r is rounded before the product with w, as transformers does. Reference:
+// cpu/reference/rmsnorm.cpp.
 #pragma once
 
 #include "cpu/simd/math.h"

@@ -16,7 +16,8 @@ static inline void gather_angles(const RopeOp& op, int64_t panel, const float* t
   const int active = active_lanes(op.x->tokens, panel);
   for (int lane = 0; lane < kPanel; ++lane) {
     const int64_t position = lane < active ? op.batch->positions[panel * kPanel + lane] : 0;
-    for (int64_t i = 0; i < half; ++i) angles[i * kPanel + lane] = sign * table[position * half + i];
+    for (int64_t i = 0; i < half; ++i)
+      angles[i * kPanel + lane] = sign * table[position * half + i];
   }
 }
 

@@ -1,4 +1,5 @@
-// SwiGLU (arXiv:2002.05202):  y = g s u,  s = sigmoid(g);  du = dy g s,  dg = dy u s (1 + g (1 - s)).
+// SwiGLU (arXiv:2002.05202):  y = g s u,  s = sigmoid(g);  du = dy g s,  dg = dy u s (1 + g (1 -
+// s)).
 //
 // Element by element over pairs of rows, a task being a stretch of one panel's rows. Traffic: each
 // operand once. The pad row of an odd width and unused lanes are written as zero. Reference:
@@ -11,7 +12,8 @@ namespace rora::RORA_LEVEL {
 
 constexpr int64_t kSwigluPairs = 128;  // of rows in a task: 192 KB of floats, half of L2
 
-// Calls body(panel, first pair, last pair) for stretches of the pairs of all panels of `tokens` tokens.
+// Calls body(panel, first pair, last pair) for stretches of the pairs of all panels of `tokens`
+// tokens.
 template <class Body>
 static inline void for_row_pairs(rora_context& context, int64_t tokens, int64_t width,
                                  const Body& body) {
