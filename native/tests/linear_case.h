@@ -1,56 +1,92 @@
-// One linear group with everything it can have, run on one level, for tests that compare runs.
+// One linear group with its data; its results by the C API on any level, and by plain loops over row-major
+// doubles, with a derived bound for each value. The loops are written from the formulas, apart from
+// cpu/reference/linear.cpp, so that they test the reference too.
 #pragma once
 
-#include <memory>
+#include <string>
+#include <vector>
 
-#include "testing.h"
+#include "handles.h"
 
 namespace rora::testing {
 
-struct ProjectionSpec {
-  int64_t out;
+struct ProjectionShape {
+  int64_t out = 1;
   int64_t rank = 0;  // 0: no adapter
   bool dora = false;
   bool bias = false;
-  bool trained = false;    // the weight itself, and its bias
-  int64_t train_rank = 0;  // 0: all
 };
 
-struct LinearSpec {
-  int64_t tokens, in;
-  std::vector<ProjectionSpec> projections;
-  rora_dtype dtype = RORA_F32;
-  float scaling = 0.5f;
+struct LinearShape {
+  int64_t tokens = 1, in = 1;
+  std::vector<ProjectionShape> projections;
+  rora_dtype dtype = RORA_F32;         // of the activations
+  rora_dtype weight_dtype = RORA_F32;  // of the weights
+  bool integers = false;               // small ones: every result is exact
+  float dropout = 0.0f;
   bool residual = false;
   bool accumulate = false;
-  float dropout = 0.0f;
+  bool trained_weights = false;
+  int64_t train_rank = 0;  // 0: all
+
+  std::string name() const;
 };
 
-// The operands, row-major. absolute() gives the same case with every operand's absolute value: what
-// the reference makes of it is sum |a b| of each entry.
-struct LinearData {
-  struct Projection {
-    std::vector<float> weight, bias, lora_A, lora_B, row_scale;  // row_scale: DoRA, after the norms
-  };
-  std::vector<float> x, residual, dy, dx;
-  std::vector<Projection> projections;
-  std::vector<int32_t> order;
+struct ProjectionData {
+  ProjectionShape shape;
+  std::vector<float> w, bias, a, b, magnitude;
+  float scaling = 1.0f;
+  std::vector<float> fixed_norms;  // DoRA: taken instead of |V| for the row scale where not empty
+};
 
-  static LinearData random(const LinearSpec& spec, uint64_t seed);
-  static LinearData integers(const LinearSpec& spec, uint64_t seed);
-  LinearData absolute() const;
+// Activations of several columns stand here projection after projection, each [tokens, out].
+struct LinearData {
+  LinearShape shape;
+  std::vector<float> x, residual, dy, old_dx;
+  std::vector<ProjectionData> projections;
+  std::vector<int32_t> order;
+  uint64_t seed = 20250104315u, step = 7;
+  uint32_t stream = 12;
+
+  LinearData(const LinearShape& linear_shape, uint64_t random_seed);
+};
+
+// What a gradient holds before the backward pass adds to it.
+float gradient_start(size_t i);
+
+struct ProjectionResult {
+  std::vector<float> norms, y, h, g, da, db, dm, dw, dbias;
 };
 
 struct LinearResult {
-  std::vector<float> y, h, dx;
-  struct Projection {
-    std::vector<float> dA, dB, dm, dW, dbias, row_scale, norms;
-  };
-  std::vector<Projection> projections;
+  std::vector<ProjectionResult> projections;
+  std::vector<float> dx;
 };
 
-// Forward and backward on `context`. Where data.projections[i].row_scale is given, the magnitudes
-// are chosen so that the rows have that scale; else magnitude n is 1 + n % 3.
-LinearResult run_linear(rora_context* context, const LinearSpec& spec, const LinearData& data);
+// Runs forward and backward on one level. Unused lanes of x hold garbage on purpose.
+LinearResult run_linear(const LinearData& data, const std::string& level, int threads = 2);
+
+struct Bounded {
+  std::vector<double> value, bound;
+};
+
+struct ProjectionExpected {
+  Bounded y, h, g, da, db, dm, dw, dbias;
+};
+
+struct LinearExpected {
+  std::vector<ProjectionExpected> projections;
+  Bounded dx;
+};
+
+// `norms` of each projection are those the level found (adapter_test holds them against doubles).
+LinearExpected expected_linear(const LinearData& data, const LinearResult& found);
+
+// Runs a case on a level and holds everything against the doubles.
+void check_linear(const LinearShape& shape, const std::string& level, uint64_t seed);
+
+// All of two results has the same bits.
+void expect_same_results(const LinearResult& found, const LinearResult& expected,
+                         const std::string& where);
 
 }  // namespace rora::testing

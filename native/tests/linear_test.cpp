@@ -1,5 +1,10 @@
 #include "linear_case.h"
 
+#include <algorithm>
+
+#include "cpu/panel.h"
+
+using namespace rora;
 using namespace rora::testing;
 
 namespace {
@@ -7,236 +12,402 @@ namespace {
 constexpr uint64_t kSeed = 20250104;
 
 // Sizes on both sides of tiles (6 rows, 64 tokens, blocks of 96 rows and 512 words) and odd ones.
-std::vector<LinearSpec> specs() {
+std::vector<LinearShape> small_shapes() {
+  const auto shape = [](int64_t tokens, int64_t in, std::vector<ProjectionShape> projections) {
+    LinearShape made;
+    made.tokens = tokens;
+    made.in = in;
+    made.projections = std::move(projections);
+    return made;
+  };
   return {
-      {1, 1, {{1, 1}}},
-      {3, 15, {{5, 2}}},
-      {5, 7, {{6, 1, true}}},
-      {63, 17, {{13, 3, false, true}, {4}, {7, 8}}},
-      {64, 33, {{96, 8, true, true}, {1, 2, true}}, RORA_F32, 2.0f, true},
-      {65, 97, {{97, 33}, {12, 5, true}}, RORA_F32, 0.25f, true, true},
-      {130,
-       64,
-       {{64, 16, false, true, true}, {31, 4, false, false, true}},
-       RORA_F32,
-       0.5f,
-       false,
-       true},
-      {70, 40, {{30, 6, false, false, false, 3}, {10, 4, true, false, false, 1}}},
-      {130, 1100, {{7, 3}, {101, 9, true}}},
-      {1100, 20, {{9, 2, true, true, true}}},
+      shape(1, 1, {{1, 1}}),
+      shape(1, 7, {{5, 2, true, true}, {1}}),
+      shape(3, 15, {{5, 2}}),
+      shape(5, 100, {{99, 33, false, true}}),
+      shape(5, 7, {{6, 1, true}}),
+      shape(63, 17, {{13, 3, false, true}, {4}, {7, 8}}),
+      shape(64, 33, {{96, 8, true, true}, {1, 2, true}}),
+      shape(65, 97, {{97, 33}, {12, 5, true}}),
+      shape(130, 65, {{64, 16, false, true}, {31, 4}, {31}}),
   };
 }
 
-// What a sum of `terms` products may be off by: each product and each addition rounds once (2^-24
-// of sum |a b|), and operands that were themselves such sums (H', G', norms) add their own. In bf16
-// the tails, the scaled weights, A and B and the result are rounded to 8 bits (2^-9 each).
-double bound_factor(const LinearSpec& spec, int64_t terms) {
-  const double single = double(2 * terms + 16) * std::ldexp(1.0, -24);
-  return spec.dtype == RORA_F32 ? single : single + 6 * std::ldexp(1.0, -9);
+// Every option once over each shape, taken in turn.
+LinearShape with_options(LinearShape shape, size_t turn, rora_dtype dtype) {
+  shape.dtype = dtype;
+  shape.weight_dtype = turn % 5 == 4 ? RORA_F32 : dtype;
+  shape.residual = turn % 2 == 1;
+  shape.accumulate = turn % 3 == 1;
+  shape.trained_weights = turn % 4 != 2;
+  return shape;
 }
 
-void expect_close(const char* what, const LinearSpec& spec, int64_t terms,
-                  const std::vector<float>& found, const std::vector<float>& expected,
-                  const std::vector<float>& magnitude) {
-  const double factor = bound_factor(spec, terms);
-  expect_within(__FILE__, __LINE__, what, found, {expected.begin(), expected.end()},
-                [&](size_t i) { return factor * double(magnitude[i]) + 1e-37; });
-}
-
-void compare(const std::string& level, const LinearSpec& spec, const LinearData& data) {
-  const Context context(level), reference("reference");
-  const LinearResult found = run_linear(context, spec, data);
-  const LinearResult expected = run_linear(reference, spec, data);
-  LinearData absolute = data.absolute();
-  for (size_t i = 0; i < spec.projections.size(); ++i)
-    absolute.projections[i].row_scale = expected.projections[i].row_scale;
-  const LinearResult size = run_linear(reference, spec, absolute);
-  int64_t ranks = 0, outs = 0;
-  for (const ProjectionSpec& p : spec.projections) ranks += p.rank, outs += p.out;
-  const int64_t forward = 2 * spec.in + ranks, backward = 2 * outs + spec.in + ranks;
-  expect_close((level + " y").c_str(), spec, forward, found.y, expected.y, size.y);
-  expect_close((level + " h").c_str(), spec, forward, found.h, expected.h, size.h);
-  expect_close((level + " dx").c_str(), spec, backward, found.dx, expected.dx, size.dx);
-  for (size_t i = 0; i < spec.projections.size(); ++i) {
-    const auto &f = found.projections[i], &e = expected.projections[i], &s = size.projections[i];
-    const int64_t sums = spec.tokens + forward + backward;
-    expect_close((level + " dA").c_str(), spec, sums, f.dA, e.dA, s.dA);
-    expect_close((level + " dB").c_str(), spec, sums, f.dB, e.dB, s.dB);
-    expect_close((level + " dW").c_str(), spec, sums, f.dW, e.dW, s.dW);
-    expect_close((level + " dbias").c_str(), spec, sums, f.dbias, e.dbias, s.dbias);
-    std::vector<float> dm = s.dm;  // |V| of the absolute case is larger: take the real one
-    for (size_t n = 0; n < dm.size(); ++n) dm[n] *= s.norms[n] / e.norms[n];
-    expect_close((level + " dm").c_str(), spec, sums, f.dm, e.dm, dm);
-  }
-}
-
-void for_levels(const std::function<void(const std::string&)>& body) {
+void for_each_dtype(const std::function<void(const std::string&, rora_dtype)>& body) {
   for (const std::string& level : levels())
-    if (level != "reference") body(level);
+    for (const rora_dtype dtype : {RORA_F32, RORA_BF16}) body(level, dtype);
 }
 
-void expect_same(const LinearResult& a, const LinearResult& b) {
-  EXPECT_SAME_BITS(a.y, b.y);
-  EXPECT_SAME_BITS(a.h, b.h);
-  EXPECT_SAME_BITS(a.dx, b.dx);
-  for (size_t i = 0; i < a.projections.size(); ++i) {
-    EXPECT_SAME_BITS(a.projections[i].dA, b.projections[i].dA);
-    EXPECT_SAME_BITS(a.projections[i].dB, b.projections[i].dB);
-    EXPECT_SAME_BITS(a.projections[i].dm, b.projections[i].dm);
-    EXPECT_SAME_BITS(a.projections[i].dW, b.projections[i].dW);
-    EXPECT_SAME_BITS(a.projections[i].dbias, b.projections[i].dbias);
-  }
+LinearShape without_dora(LinearShape shape) {
+  for (ProjectionShape& p : shape.projections) p.dora = false;  // norms are not whole numbers
+  return shape;
 }
 
 }  // namespace
 
 TEST(smallIntegersAreExactOnEveryLevel) {
-  for_levels([](const std::string& level) {
-    for (LinearSpec spec : specs()) {
-      for (ProjectionSpec& p : spec.projections) p.dora = false;  // norms are not whole numbers
-      const LinearData data = LinearData::integers(spec, kSeed);
-      const Context context(level), reference("reference");
-      expect_same(run_linear(context, spec, data), run_linear(reference, spec, data));
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    size_t turn = 0;
+    for (const LinearShape& small : small_shapes()) {
+      LinearShape shape = with_options(without_dora(small), turn++, dtype);
+      shape.integers = true;
+      check_linear(shape, level, kSeed);
     }
   });
 }
 
-TEST(floatResultsAreWithinTheDerivedBound) {
-  for_levels([](const std::string& level) {
-    for (const LinearSpec& spec : specs()) compare(level, spec, LinearData::random(spec, kSeed));
-  });
+TEST(smallIntegersAreExactUnderDropoutOfOneHalf) {
+  for (const std::string& level : levels())
+    for (const LinearShape& small : small_shapes()) {
+      LinearShape shape = with_options(without_dora(small), 1, RORA_F32);
+      shape.integers = true;
+      shape.dropout = 0.5f;
+      check_linear(shape, level, kSeed);
+    }
 }
 
-TEST(bf16ResultsAreWithinTheDerivedBound) {
-  for_levels([](const std::string& level) {
-    for (LinearSpec spec : specs()) {
-      spec.dtype = RORA_BF16;
-      compare(level, spec, LinearData::random(spec, kSeed));
+TEST(resultsAreWithinTheBoundsOfDoubleLoops) {
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    size_t turn = 0;
+    for (const LinearShape& small : small_shapes()) {
+      check_linear(with_options(small, turn, dtype), level, kSeed + turn);
+      ++turn;
     }
   });
 }
 
-TEST(dropoutMasksAreTheSameOnEveryLevel) {
-  for_levels([](const std::string& level) {
-    for (const rora_dtype dtype : {RORA_F32, RORA_BF16})
-      for (LinearSpec spec : specs()) {
-        spec.dropout = 0.3f;
-        spec.dtype = dtype;
-        compare(level, spec, LinearData::random(spec, kSeed));
-      }
+TEST(resultsWithDropoutAreWithinTheBoundsOfDoubleLoops) {
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    size_t turn = 0;
+    for (const LinearShape& small : small_shapes()) {
+      LinearShape shape = with_options(small, turn, dtype);
+      shape.dropout = turn % 2 ? 0.1f : 0.4f;
+      check_linear(shape, level, kSeed + turn++);
+    }
+  });
+}
+
+// More columns than a block of k, more rows than a block of W, more panels than share a block.
+TEST(sizesBeyondEveryBlockAreWithinTheBounds) {
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    LinearShape wide;
+    wide.tokens = 66;
+    wide.in = 1101;
+    wide.projections = {{7, 3}, {101, 9, true}};
+    check_linear(with_options(wide, 0, dtype), level, kSeed);
+    LinearShape tall;
+    tall.tokens = 1100;
+    tall.in = 19;
+    tall.projections = {{9, 2, true, true}};
+    check_linear(with_options(tall, 1, dtype), level, kSeed);
+    LinearShape deep;
+    deep.tokens = 3;
+    deep.in = 50;
+    deep.projections = {{1100, 100}};
+    check_linear(with_options(deep, 1, dtype), level, kSeed);
+  });
+}
+
+TEST(onlyTheTrainedRowsOfARankReceiveGradients) {
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    LinearShape shape;
+    shape.tokens = 30;
+    shape.in = 12;
+    shape.projections = {{10, 7}, {9, 4, true}};
+    shape.train_rank = 3;
+    check_linear(with_options(shape, 2, dtype), level, kSeed);
   });
 }
 
 TEST(resultsDoNotDependOnTheNumberOfThreads) {
-  for (const std::string& level : levels())
-    for (const rora_dtype dtype : {RORA_F32, RORA_BF16})
-      for (LinearSpec spec : specs()) {
-        spec.dtype = dtype;
-        if (level == "reference" && spec.tokens > 70) continue;  // one task there
-        const LinearData data = LinearData::random(spec, kSeed);
-        const Context one(level, 1), three(level, 3);
-        expect_same(run_linear(one, spec, data), run_linear(three, spec, data));
-      }
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    size_t turn = 0;
+    for (const LinearShape& small : small_shapes()) {
+      LinearShape shape = with_options(small, turn, dtype);
+      shape.dropout = turn++ % 2 ? 0.2f : 0.0f;
+      const LinearData data(shape, kSeed);
+      const LinearResult one = run_linear(data, level, 1);
+      for (int threads : {2, 3})
+        expect_same_results(run_linear(data, level, threads), one, level + ", " + shape.name());
+    }
+  });
 }
 
 TEST(zeroLoraBLeavesTheOutputBitForBit) {
-  for (const std::string& level : levels())
-    for (const rora_dtype dtype : {RORA_F32, RORA_BF16}) {
-      LinearSpec with{70, 33, {{20, 4}, {9, 3}}}, without{70, 33, {{20}, {9}}};
-      with.dtype = without.dtype = dtype;
-      LinearData data = LinearData::random(with, kSeed);
-      for (auto& p : data.projections)
-        for (float& b : p.lora_B) b = 0.0f;
-      const Context context(level);
-      const std::vector<float> y = run_linear(context, with, data).y;
-      for (auto& p : data.projections) p.lora_A.clear(), p.lora_B.clear();
-      EXPECT_SAME_BITS(y, run_linear(context, without, data).y);
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    for (const int64_t tokens : {2, 70}) {
+      LinearShape shape;
+      shape.tokens = tokens;
+      shape.in = 33;
+      shape.projections = {{20, 4, false, true}, {9, 3}};
+      LinearData data(with_options(shape, 1, dtype), kSeed);
+      for (ProjectionData& p : data.projections) std::fill(p.b.begin(), p.b.end(), 0.0f);
+      const LinearResult with = run_linear(data, level);
+      for (ProjectionData& p : data.projections) {
+        p.shape.rank = 0;
+        p.a.clear();
+        p.b.clear();
+      }
+      const LinearResult without = run_linear(data, level);
+      for (size_t i = 0; i < 2; ++i)
+        EXPECT_SAME_BITS(with.projections[i].y, without.projections[i].y);
     }
+  });
 }
 
-TEST(onlyTheTrainedRowsOfARankReceiveGradients) {
-  LinearSpec spec{30, 12, {{10, 6, false, false, false, 2}}};
-  for (const std::string& level : levels()) {
-    const Context context(level);
-    const auto found = run_linear(context, spec, LinearData::random(spec, kSeed)).projections[0];
-    for (size_t j = 0; j < 6; ++j) {
-      EXPECT((found.dA[j * 12] == 0.0f) == (j >= 2));
-      EXPECT((found.dB[j] == 0.0f) == (j >= 2));
+// alpha / sqrt(r) is (alpha sqrt(r)) / r: the two scalings may differ in a float's last bit only.
+TEST(roraAtAlphaIsLoraAtAlphaTimesTheRootOfTheRank) {
+  for (const std::string& level : levels())
+    for (const int64_t rank : {1, 2, 3, 8, 33}) {
+      LinearShape shape;
+      shape.tokens = 20;
+      shape.in = 31;
+      shape.projections = {{17, rank}};
+      LinearData data(shape, kSeed);
+      const double alpha = 16, root = std::sqrt(double(rank));
+      data.projections[0].scaling = float(alpha / root);
+      const LinearResult rora = run_linear(data, level);
+      const LinearExpected expected = expected_linear(data, rora);
+      data.projections[0].scaling = float(alpha * root / double(rank));
+      const LinearResult lora = run_linear(data, level);
+      const ProjectionExpected& e = expected.projections[0];
+      EXPECT_WITHIN(lora.projections[0].y, e.y.value, [&](size_t i) { return e.y.bound[i]; });
+      EXPECT_WITHIN(lora.projections[0].da, e.da.value, [&](size_t i) { return e.da.bound[i]; });
+      EXPECT_WITHIN(lora.projections[0].db, e.db.value, [&](size_t i) { return e.db.bound[i]; });
     }
-  }
 }
 
 namespace {
 
-// sum over all entries of y o dy, as a function of the operands: its gradients are the backward
-// pass's.
-double loss(const LinearSpec& spec, const LinearData& data) {
-  const Context context("reference");
-  const LinearResult result = run_linear(context, spec, data);
+// sum over all entries of y o dy as the reference computes y: the backward pass gives its slopes. It is
+// linear in each single operand, so that a central difference has no error but rounding, however long
+// the step.
+double loss(const LinearData& data) {
+  const LinearResult result = run_linear(data, "reference", 1);
   double sum = 0;
-  for (size_t i = 0; i < result.y.size(); ++i) sum += double(result.y[i]) * double(data.dy[i]);
+  size_t at = 0;
+  for (const ProjectionResult& p : result.projections)
+    for (const float y : p.y) sum += double(y) * double(data.dy[at++]);
   return sum;
 }
 
-void expect_slope(const LinearSpec& spec, LinearData& data, std::vector<float>& operand, size_t at,
-                  double gradient) {
-  const float value = operand[at], step = 0.0625f;  // the loss is at most cubic in one operand
-  operand[at] = value + step;
-  const double up = loss(spec, data);
-  operand[at] = value - step;
-  const double down = loss(spec, data);
-  operand[at] = value;
-  const double slope = (up - down) / double(2 * step);
-  EXPECT_WITHIN(std::vector<float>{float(gradient)}, {slope},
-                [&](size_t) { return 2e-3 * (1 + std::fabs(slope)); });
+void expect_slopes(LinearData& data, std::vector<float>& operand, const std::vector<float>& gradient,
+                   bool starts_at_zero, const char* what) {
+  std::vector<double> slopes;
+  for (float& value : operand) {
+    const float kept = value;
+    value = kept + 1.0f;
+    const double up = loss(data);
+    value = kept - 1.0f;
+    const double down = loss(data);
+    value = kept;
+    slopes.push_back((up - down) / 2 +
+                     (starts_at_zero ? 0.0 : double(gradient_start(slopes.size()))));
+  }
+  // y's and dy's entries are below 16 and there are fewer than 64 of them; y is rounded to float.
+  expect_within(__FILE__, __LINE__, what, gradient, slopes,
+                [](size_t) { return 64 * 16 * 16 * std::ldexp(1.0, -24); });
 }
 
 }  // namespace
 
 TEST(referenceGradientsAreTheSlopesOfTheForwardPass) {
   for (const float dropout : {0.0f, 0.4f}) {
-    LinearSpec spec{4, 5, {{3, 2, false, true, true}, {4, 2}}};
-    spec.dropout = dropout;
-    LinearData data = LinearData::random(spec, kSeed);
-    const Context context("reference");
-    const LinearResult result = run_linear(context, spec, data);
-    for (size_t i = 0; i < data.x.size(); ++i)
-      expect_slope(spec, data, data.x, i, double(result.dx[i]));
-    for (size_t p = 0; p < 2; ++p) {
-      auto& operands = data.projections[p];
-      const auto& found = result.projections[p];
-      for (size_t i = 0; i < found.dA.size(); ++i)
-        expect_slope(spec, data, operands.lora_A, i, double(found.dA[i]));
-      for (size_t i = 0; i < found.dB.size(); ++i)
-        expect_slope(spec, data, operands.lora_B, i, double(found.dB[i]));
-      for (size_t i = 0; i < found.dW.size(); ++i)
-        expect_slope(spec, data, operands.weight, i, double(found.dW[i]));
-      for (size_t i = 0; i < found.dbias.size(); ++i)
-        expect_slope(spec, data, operands.bias, i, double(found.dbias[i]));
+    LinearShape shape;
+    shape.tokens = 4;
+    shape.in = 5;
+    shape.projections = {{3, 2, false, true}, {4, 3}};
+    shape.trained_weights = true;
+    shape.dropout = dropout;
+    LinearData data(shape, kSeed);
+    const LinearResult found = run_linear(data, "reference");
+    expect_slopes(data, data.x, found.dx, true, "dx");
+    for (size_t i = 0; i < 2; ++i) {
+      ProjectionData& p = data.projections[i];
+      const ProjectionResult& r = found.projections[i];
+      expect_slopes(data, p.a, r.da, false, "dA");
+      expect_slopes(data, p.b, r.db, false, "dB");
+      expect_slopes(data, p.w, r.dw, false, "dW");
+      expect_slopes(data, p.bias, r.dbias, false, "dbias");
     }
   }
 }
 
-// With the norm detached the magnitudes' slope is exact, and A's and B's are those at fixed row
-// scales.
-TEST(doraGradientsAreTheSlopesAtFixedNorms) {
+// With the norm detached: A's and B's slopes are those at fixed norms.
+TEST(referenceGradientsOfDoraAreTheSlopesAtFixedNorms) {
   for (const float dropout : {0.0f, 0.4f}) {
-    LinearSpec spec{4, 5, {{4, 2, true, true}}};
-    spec.dropout = dropout;
-    LinearData data = LinearData::random(spec, kSeed);
-    const Context context("reference");
-    const LinearResult result = run_linear(context, spec, data);
-    const auto& found = result.projections[0];
-    auto& operands = data.projections[0];
-    operands.row_scale = found.row_scale;
-    for (size_t i = 0; i < data.x.size(); ++i)
-      expect_slope(spec, data, data.x, i, double(result.dx[i]));
-    for (size_t i = 0; i < found.dA.size(); ++i)
-      expect_slope(spec, data, operands.lora_A, i, double(found.dA[i]));
-    for (size_t i = 0; i < found.dB.size(); ++i)
-      expect_slope(spec, data, operands.lora_B, i, double(found.dB[i]));
-    for (size_t n = 0; n < found.dm.size(); ++n)  // magnitude = row_scale * |V|
-      expect_slope(spec, data, operands.row_scale, n, double(found.dm[n] * found.norms[n]));
+    LinearShape shape;
+    shape.tokens = 4;
+    shape.in = 5;
+    shape.projections = {{3, 2, true, true}};
+    shape.dropout = dropout;
+    LinearData data(shape, kSeed);
+    const LinearResult found = run_linear(data, "reference");
+    ProjectionData& p = data.projections[0];
+    const ProjectionResult& r = found.projections[0];
+    expect_slopes(data, p.magnitude, r.dm, false, "dm");
+    p.fixed_norms = r.norms;
+    expect_slopes(data, data.x, found.dx, true, "dx");
+    expect_slopes(data, p.a, r.da, false, "dA");
+    expect_slopes(data, p.b, r.db, false, "dB");
   }
+}
+
+TEST(shrinkWritesWhatForwardWritesAndNothingElse) {
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    const Context context(level);
+    Random random(kSeed);
+    const auto weight = make_weight(context, dtype, 8, 21, random.normal(8 * 21));
+    const Floats a(context, random.normal(3 * 21)), b(context, random.normal(3 * 8));
+    rora_adapter* made = nullptr;
+    EXPECT_OK(rora_adapter_create(context, 8, 21, 3, 0.7f, a.get(), b.get(), nullptr, nullptr,
+                                  nullptr, nullptr, &made));
+    const AdapterHandle adapter(made);
+    rora_linear* group = nullptr;
+    EXPECT_OK(rora_linear_create(context, 1, &group));
+    const LinearHandle linear(group);
+    EXPECT_OK(rora_linear_set_weight(group, 0, weight.get(), nullptr, nullptr));
+    EXPECT_OK(rora_linear_set_adapter(group, 0, made));
+    const std::vector<float> values = random.normal(70 * 21);
+    const auto x = make_activation(context, dtype, 70, 21, 3);
+    const auto shrunk = make_activation(context, dtype, 70, 21, 3);
+    const auto y = make_activation(context, dtype, 70, 8);
+    for (rora_activation* each : {x.get(), shrunk.get()})
+      EXPECT_OK(rora_activation_write(each, 0, 21, values.data(), 21));
+    EXPECT_OK(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()));
+    EXPECT_OK(rora_linear_shrink(group, nullptr, shrunk.get()));
+    bool same = true;
+    for (int64_t t = 0; t < 70; ++t)
+      for (int64_t row = 0; row < x->rows; ++row)
+        same = same && get(*x, t, row) == get(*shrunk, t, row);
+    EXPECT(same);
+  });
+}
+
+TEST(frozenGroupNeedsNoInputInItsBackwardPass) {
+  for (const std::string& level : levels()) {
+    const Context context(level);
+    const auto weight = make_weight(context, RORA_F32, 2, 3, {1, 2, 3, 4, 5, 6});
+    rora_linear* group = nullptr;
+    EXPECT_OK(rora_linear_create(context, 1, &group));
+    const LinearHandle linear(group);
+    EXPECT_OK(rora_linear_set_weight(group, 0, weight.get(), nullptr, nullptr));
+    const auto dy = make_activation(context, RORA_F32, 1, 2), dx = make_activation(context, RORA_F32, 1, 3);
+    const std::vector<float> gradient = {1, 10};
+    EXPECT_OK(rora_activation_write(dy.get(), 0, 2, gradient.data(), 2));
+    EXPECT_OK(rora_linear_backward(group, nullptr, nullptr, dy.get(), 0, dx.get()));
+    EXPECT_OK(rora_linear_backward(group, nullptr, nullptr, dy.get(), 0, nullptr));
+    std::vector<float> found(3);
+    EXPECT_OK(rora_activation_read(dx.get(), 0, 1, 0, 3, found.data(), 3));
+    EXPECT_SAME_BITS(found, (std::vector<float>{41, 52, 63}));
+  }
+}
+
+TEST(noTokensAreLegal) {
+  for (const std::string& level : levels()) {
+    const Context context(level);
+    const auto weight = make_weight(context, RORA_F32, 2, 3, {1, 2, 3, 4, 5, 6});
+    rora_linear* group = nullptr;
+    EXPECT_OK(rora_linear_create(context, 1, &group));
+    const LinearHandle linear(group);
+    EXPECT_OK(rora_linear_set_weight(group, 0, weight.get(), nullptr, nullptr));
+    const auto x = make_activation(context, RORA_F32, 0, 3), y = make_activation(context, RORA_F32, 1, 2);
+    EXPECT_OK(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()));
+    EXPECT(rora_activation_tokens(y.get()) == 0);
+    EXPECT_OK(rora_linear_shrink(group, nullptr, x.get()));
+    const auto dx = make_activation(context, RORA_F32, 1, 3);
+    EXPECT_OK(rora_linear_backward(group, nullptr, x.get(), y.get(), 0, dx.get()));
+    EXPECT(rora_activation_tokens(dx.get()) == 0);
+  }
+}
+
+TEST(brokenRulesAreRefusedWithValueAndRule) {
+  const Context context("reference");
+  const auto weight = make_weight(context, RORA_F32, 2, 3, {1, 2, 3, 4, 5, 6});
+  const auto other = make_weight(context, RORA_F32, 2, 4, std::vector<float>(8));
+  rora_linear* group = nullptr;
+  EXPECT_ERROR(rora_linear_create(context, 0, &group), RORA_INVALID_ARGUMENT, "projections=0");
+  EXPECT_ERROR(rora_linear_create(context, 5, &group), RORA_INVALID_ARGUMENT, "1 .. 4");
+  EXPECT_ERROR(rora_linear_create(nullptr, 1, &group), RORA_INVALID_ARGUMENT, "context");
+  EXPECT_ERROR(rora_linear_create(context, 1, nullptr), RORA_INVALID_ARGUMENT, "NULL");
+  EXPECT_OK(rora_linear_create(context, 2, &group));
+  const LinearHandle linear(group);
+  EXPECT(rora_linear_column(group, 1) == -1);
+  EXPECT_ERROR(rora_linear_set_adapter(group, 0, nullptr), RORA_INVALID_ARGUMENT,
+               "rora_linear_set_weight first");
+  EXPECT_ERROR(rora_linear_set_weight(group, 2, weight.get(), nullptr, nullptr),
+               RORA_INVALID_ARGUMENT, "index=2: must be 0 .. 1");
+  EXPECT_ERROR(rora_linear_set_weight(group, 0, nullptr, nullptr, nullptr), RORA_INVALID_ARGUMENT,
+               "weight is NULL");
+  EXPECT_OK(rora_linear_set_weight(group, 0, weight.get(), nullptr, nullptr));
+  EXPECT_ERROR(rora_linear_set_weight(group, 1, other.get(), nullptr, nullptr),
+               RORA_INVALID_ARGUMENT, "shares its input");
+  const auto x = make_activation(context, RORA_F32, 2, 3), y = make_activation(context, RORA_F32, 2, 4);
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()), RORA_INVALID_ARGUMENT,
+               "projection 1 has no weight");
+  EXPECT_OK(rora_linear_set_weight(group, 1, weight.get(), nullptr, nullptr));
+  for (const float p : {-0.1f, 1.0f, std::nanf("")})
+    EXPECT_ERROR(rora_linear_set_dropout(group, p, 1, 1, 1), RORA_INVALID_ARGUMENT,
+                 "must be 0 <= p < 1");
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, nullptr, nullptr, y.get()), RORA_INVALID_ARGUMENT,
+               "x is NULL");
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, y.get(), nullptr, y.get()), RORA_INVALID_ARGUMENT,
+               "x is 4 wide: must be 3");
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, x.get()), RORA_INVALID_ARGUMENT,
+               "y and x must not be the same");
+  const auto narrow = make_activation(context, RORA_F32, 1, 4);
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, narrow.get()),
+               RORA_INVALID_ARGUMENT, "room for 1 tokens");
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), narrow.get(), y.get()),
+               RORA_INVALID_ARGUMENT, "residual");
+  EXPECT_OK(rora_linear_set_dropout(group, 0.5f, 1, 1, 1));
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()), RORA_INVALID_ARGUMENT,
+               "batch is NULL");
+  const auto batch = make_batch(context, 1);
+  EXPECT_ERROR(rora_linear_forward(group, batch.get(), x.get(), nullptr, y.get()),
+               RORA_INVALID_ARGUMENT, "batch has 1 tokens");
+  EXPECT_OK(rora_linear_set_dropout(group, 0.0f, 1, 1, 1));
+  EXPECT_ERROR(rora_linear_backward(group, nullptr, x.get(), nullptr, 0, nullptr),
+               RORA_INVALID_ARGUMENT, "dy is NULL");
+  EXPECT_ERROR(rora_linear_backward(group, nullptr, x.get(), y.get(), 0, x.get()),
+               RORA_INVALID_ARGUMENT, "dx must not be x or dy");
+  EXPECT_ERROR(rora_linear_backward(group, nullptr, narrow.get(), y.get(), 0, nullptr),
+               RORA_INVALID_ARGUMENT, "x is 4 wide");
+}
+
+TEST(adapterWithoutRoomInTheTailIsRefused) {
+  const Context context("reference");
+  const auto weight = make_weight(context, RORA_F32, 2, 3, {1, 2, 3, 4, 5, 6});
+  const Floats a(context, 3 * 3), b(context, 2 * 3), da(context, 3 * 3), db(context, 2 * 3);
+  rora_adapter* made = nullptr;
+  EXPECT_OK(rora_adapter_create(context, 2, 3, 3, 1.0f, a.get(), b.get(), nullptr, da.get(),
+                                db.get(), nullptr, &made));
+  const AdapterHandle adapter(made);
+  rora_linear* group = nullptr;
+  EXPECT_OK(rora_linear_create(context, 1, &group));
+  const LinearHandle linear(group);
+  EXPECT_OK(rora_linear_set_weight(group, 0, weight.get(), nullptr, nullptr));
+  EXPECT_OK(rora_linear_set_adapter(group, 0, made));
+  EXPECT(rora_linear_tail(group) == 4);
+  const auto x = make_activation(context, RORA_F32, 2, 3, 2), y = make_activation(context, RORA_F32, 2, 2);
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()), RORA_INVALID_ARGUMENT,
+               "tail of 2 columns: must be at least 4");
+  EXPECT_ERROR(rora_linear_backward(group, nullptr, nullptr, y.get(), 0, nullptr),
+               RORA_INVALID_ARGUMENT, "dy has a tail of 0 columns");
+  const auto dy = make_activation(context, RORA_F32, 2, 2, 3);
+  EXPECT_ERROR(rora_linear_backward(group, nullptr, nullptr, dy.get(), 0, nullptr),
+               RORA_INVALID_ARGUMENT, "x is NULL: something of this group is trained");
+  EXPECT_OK(rora_linear_set_adapter(group, 0, nullptr));
+  EXPECT(rora_linear_tail(group) == 0);
+  EXPECT_OK(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()));
 }

@@ -58,9 +58,9 @@ void expect_same_bits(const char* file, int line, const char* what, const std::v
   for (size_t i = 0; i < found.size(); ++i) {
     if (std::memcmp(&found[i], &expected[i], sizeof(float)) == 0) continue;
     char text[256];
-    std::snprintf(text, sizeof text, "%s[%zu] = %a, expected the bits of %a", what, i,
-                  double(found[i]), double(expected[i]));
-    report_failure(file, line, text);
+    std::snprintf(text, sizeof text, "[%zu] = %a, expected the bits of %a", i, double(found[i]),
+                  double(expected[i]));
+    report_failure(file, line, std::string(what) + text);
     return;
   }
 }
