@@ -12,16 +12,17 @@ namespace {
 int64_t rows_of(int64_t width, int64_t tail) { return even(width) + even(tail); }
 
 int64_t bytes_of(rora_dtype dtype, int64_t max_tokens, int64_t width, int64_t tail) {
-  return panels(max_tokens) * rows_of(width, tail) * kPanel * (dtype == RORA_F32 ? 4 : 2);
+  const int64_t row_bytes = kPanel * (dtype == RORA_F32 ? 4 : 2);
+  return product_or_max(panels(max_tokens), rows_of(width, tail) * row_bytes);
 }
 
-void check_columns(const rora_activation* a, int64_t column, int64_t columns, const void* memory,
-                   int64_t stride) {
-  require(a != nullptr, "activation is NULL");
+// The host pointer may be NULL where there is nothing to copy.
+void check_columns(const rora_activation* a, int64_t tokens, int64_t column, int64_t columns,
+                   const void* memory, int64_t stride) {
   require(column >= 0 && columns >= 0 && column <= a->width && columns <= a->width - column,
           "columns %lld .. +%lld: must lie within the width (%lld)", static_cast<long long>(column),
           static_cast<long long>(columns), static_cast<long long>(a->width));
-  require(memory != nullptr, "the host pointer is NULL");
+  require(memory != nullptr || tokens == 0 || columns == 0, "the host pointer is NULL");
   require(stride >= columns, "stride=%lld: must be at least the number of columns (%lld)",
           static_cast<long long>(stride), static_cast<long long>(columns));
 }
@@ -91,7 +92,8 @@ int64_t rora_activation_bytes(rora_dtype dtype, int64_t max_tokens, int64_t widt
 rora_status rora_activation_write(rora_activation* activation, int64_t column, int64_t columns,
                                   const float* source, int64_t stride) {
   return guard([&] {
-    check_columns(activation, column, columns, source, stride);
+    require(activation != nullptr, "activation is NULL");
+    check_columns(activation, activation->tokens, column, columns, source, stride);
     for_tokens(activation->context, activation->tokens, [&](int64_t t) {
       for (int64_t f = 0; f < columns; ++f) set(*activation, t, column + f, source[t * stride + f]);
     });
@@ -105,8 +107,9 @@ rora_status rora_activation_write(rora_activation* activation, int64_t column, i
 rora_status rora_activation_read(const rora_activation* activation, int64_t token, int64_t tokens,
                                  int64_t column, int64_t columns, float* target, int64_t stride) {
   return guard([&] {
-    check_columns(activation, column, columns, target, stride);
+    require(activation != nullptr, "activation is NULL");
     check_tokens(activation, token, tokens);
+    check_columns(activation, tokens, column, columns, target, stride);
     for_tokens(activation->context, tokens, [&](int64_t t) {
       for (int64_t f = 0; f < columns; ++f)
         target[t * stride + f] = get(*activation, token + t, column + f);

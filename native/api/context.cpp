@@ -72,8 +72,8 @@ void check_device(const char* device) {
 
 void* allocate(rora_context* context, int64_t bytes) {
   require(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
-  require(bytes <= INT64_MAX - kHugePage, "bytes=%lld: more than can be addressed",
-          static_cast<long long>(bytes));
+  if (bytes > INT64_MAX - 2 * kHugePage)
+    fail(RORA_OUT_OF_MEMORY, "out of memory: more bytes asked for than can be addressed");
   // Large blocks begin on huge pages: weights are read with long strides.
   const int64_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
   const int64_t total = round_up(bytes + alignment, alignment);

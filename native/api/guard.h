@@ -50,6 +50,12 @@ rora_status guard(Body&& body) noexcept {
   }
 }
 
+// a * b >= 0, or INT64_MAX where that overflows: no memory has room for it.
+inline int64_t product_or_max(int64_t a, int64_t b) {
+  int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
+}
+
 // Device memory, counted in the context, aligned to 64 bytes and zeroed. Throws on failure.
 void* allocate(rora_context* context, int64_t bytes);
 void release(rora_context* context, void* memory) noexcept;

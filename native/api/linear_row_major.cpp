@@ -10,11 +10,12 @@ namespace {
 
 using Long = long long;
 
-void check_matrix(const char* name, const void* data, int64_t stride, const char* what,
-                  int64_t columns) {
-  require(data != nullptr, "%s is NULL", name);
-  require(stride >= columns, "ld%s=%lld: must be at least %s (%lld)", name, Long(stride), what,
+void check_matrix(const char* name, const void* data, const char* stride_name, int64_t stride,
+                  const char* what, int64_t columns) {
+  require(data != nullptr, "%s is NULL: it must be given", name);
+  require(stride >= columns, "%s=%lld: must be at least %s (%lld)", stride_name, Long(stride), what,
           Long(columns));
+  require(stride <= INT32_MAX, "%s=%lld: must be at most 2^31 - 1", stride_name, Long(stride));
 }
 
 // Half-open address range of a row-major matrix.
@@ -97,7 +98,9 @@ struct Group {
 
 void check_common(rora_context* context, const rora_weight* weight, int64_t tokens, int64_t rank) {
   require(context != nullptr && weight != nullptr, "context and weight must not be NULL");
+  require(weight->context == context, "weight belongs to another context: make both on one");
   require(tokens >= 0, "tokens=%lld: must not be negative", Long(tokens));
+  require(tokens <= INT32_MAX, "tokens=%lld: must be at most 2^31 - 1", Long(tokens));
   require(rank >= 1, "rank=%lld: must be at least 1", Long(rank));
 }
 
@@ -114,11 +117,11 @@ rora_status rora_linear_forward_f32(rora_context* context, const rora_weight* we
   return guard([&] {
     check_common(context, weight, tokens, rank);
     const int64_t in = weight->in_features, out = weight->out_features;
-    check_matrix("x", x, ldx, "in_features", in);
-    check_matrix("a", lora_A, lda, "in_features", in);
-    check_matrix("b", lora_B, ldb, "rank", rank);
-    check_matrix("h", h, ldh, "rank", rank);
-    check_matrix("y", y, ldy, "out_features", out);
+    check_matrix("x", x, "ldx", ldx, "in_features", in);
+    check_matrix("lora_A", lora_A, "lda", lda, "in_features", in);
+    check_matrix("lora_B", lora_B, "ldb", ldb, "rank", rank);
+    check_matrix("h", h, "ldh", ldh, "rank", rank);
+    check_matrix("y", y, "ldy", ldy, "out_features", out);
     const Range outputs[] = {range_of("h", h, tokens, rank, ldh),
                              range_of("y", y, tokens, out, ldy)};
     check_apart(outputs[0], outputs[1]);
@@ -148,14 +151,14 @@ rora_status rora_linear_backward_f32(rora_context* context, const rora_weight* w
   return guard([&] {
     check_common(context, weight, tokens, rank);
     const int64_t in = weight->in_features, out = weight->out_features;
-    check_matrix("x", x, ldx, "in_features", in);
-    check_matrix("a", lora_A, lda, "in_features", in);
-    check_matrix("b", lora_B, ldb, "rank", rank);
-    check_matrix("h", h, ldh, "rank", rank);
-    check_matrix("dy", dy, lddy, "out_features", out);
-    check_matrix("da", dA, ldda, "in_features", in);
-    check_matrix("db", dB, lddb, "rank", rank);
-    if (dx != nullptr) check_matrix("dx", dx, lddx, "in_features", in);
+    check_matrix("x", x, "ldx", ldx, "in_features", in);
+    check_matrix("lora_A", lora_A, "lda", lda, "in_features", in);
+    check_matrix("lora_B", lora_B, "ldb", ldb, "rank", rank);
+    check_matrix("h", h, "ldh", ldh, "rank", rank);
+    check_matrix("dy", dy, "lddy", lddy, "out_features", out);
+    check_matrix("dA", dA, "ldda", ldda, "in_features", in);
+    check_matrix("dB", dB, "lddb", lddb, "rank", rank);
+    if (dx != nullptr) check_matrix("dx", dx, "lddx", lddx, "in_features", in);
     const Range inputs[] = {
         range_of("x", x, tokens, in, ldx), range_of("lora_A", lora_A, rank, in, lda),
         range_of("lora_B", lora_B, out, rank, ldb), range_of("h", h, tokens, rank, ldh),

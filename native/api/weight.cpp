@@ -100,7 +100,8 @@ rora_status rora_weight_create(rora_context* context, rora_dtype dtype, int64_t 
             static_cast<long long>(out_features), static_cast<long long>(in_features));
     auto fresh = std::make_unique<rora_weight>();
     *fresh = {context, dtype, out_features, in_features, nullptr, nullptr, nullptr};
-    fresh->data = allocate(context, out_features * in_features * element_bytes(dtype));
+    fresh->data = allocate(
+        context, product_or_max(out_features * in_features, element_bytes(dtype)));
     *weight = fresh.release();
   });
 }

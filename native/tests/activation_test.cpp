@@ -42,7 +42,8 @@ TEST(everyBf16ValueSurvivesInAnActivation) {
   EXPECT_OK(rora_activation_write(a.get(), 0, 256, source.data(), 256));
   const std::vector<float> found = read_all(a.get());
   for (size_t i = 0; i < source.size(); ++i)
-    EXPECT(std::isnan(source[i]) ? std::isnan(found[i]) : std::memcmp(&found[i], &source[i], 4) == 0);
+    EXPECT(std::isnan(source[i]) ? std::isnan(found[i])
+                                 : std::memcmp(&found[i], &source[i], 4) == 0);
 }
 
 TEST(columnsAreWrittenAndReadWithStridesAndPaddingSurvives) {
@@ -51,7 +52,8 @@ TEST(columnsAreWrittenAndReadWithStridesAndPaddingSurvives) {
     for (const int64_t tokens : kSizes) {
       Random random(5);
       const auto a = make_activation(context, dtype, tokens, 9, 3);
-      const std::vector<float> base = random.normal(tokens * 9 + 1), part = random.normal(tokens * 11 + 1);
+      const std::vector<float> base = random.normal(tokens * 9 + 1),
+                               part = random.normal(tokens * 11 + 1);
       EXPECT_OK(rora_activation_write(a.get(), 0, 9, base.data(), 9));
       EXPECT_OK(rora_activation_write(a.get(), 3, 4, part.data(), 11));
       std::vector<float> found(size_t(tokens * 12 + 1), std::nanf(""));
@@ -125,7 +127,8 @@ TEST(addIsASumOnEveryLevel) {
           const auto target = make_activation(context, to, tokens, 7, 2);
           fill_tail(*source, 3.0f);
           fill_tail(*target, 2.0f);
-          const std::vector<float> a = random.normal(tokens * 7 + 1), b = random.normal(tokens * 7 + 1);
+          const std::vector<float> a = random.normal(tokens * 7 + 1),
+                                   b = random.normal(tokens * 7 + 1);
           EXPECT_OK(rora_activation_write(source.get(), 0, 7, a.data(), 7));
           EXPECT_OK(rora_activation_write(target.get(), 0, 7, b.data(), 7));
           std::vector<float> expected = read_all(target.get());
@@ -154,7 +157,8 @@ TEST(clearLeavesTheTailAndEndsAtTheTokens) {
 TEST(tokensAreCopiedBetweenAndWithinActivations) {
   const Context context("reference");
   for (const rora_dtype dtype : {RORA_F32, RORA_BF16}) {
-    const auto source = make_activation(context, dtype, 130, 3), target = make_activation(context, RORA_F32, 70, 3);
+    const auto source = make_activation(context, dtype, 130, 3),
+               target = make_activation(context, RORA_F32, 70, 3);
     std::vector<float> values(130 * 3);
     for (size_t i = 0; i < values.size(); ++i) values[i] = float(i % 251);
     EXPECT_OK(rora_activation_write(source.get(), 0, 3, values.data(), 3));
@@ -201,14 +205,17 @@ TEST(badActivationArgumentsAreRefused) {
   EXPECT_ERROR(rora_activation_create(context, RORA_F32, 1, 1, 0, nullptr), RORA_INVALID_ARGUMENT,
                "NULL");
   const int64_t most = INT32_MAX;
-  EXPECT_ERROR(rora_activation_create(context, RORA_F32, most, most, most, &made), RORA_OUT_OF_MEMORY,
-               "out of memory");
+  EXPECT_ERROR(rora_activation_create(context, RORA_F32, most, most, most, &made),
+               RORA_OUT_OF_MEMORY, "out of memory");
   EXPECT(made == nullptr && rora_context_bytes(context) == 0);
-  const auto a = make_activation(context, RORA_F32, 2, 3), b = make_activation(context, RORA_F32, 2, 4);
+  const auto a = make_activation(context, RORA_F32, 2, 3),
+             b = make_activation(context, RORA_F32, 2, 4);
   const std::vector<float> ones(20, 1.0f);
-  EXPECT_ERROR(rora_activation_resize(a.get(), 3), RORA_INVALID_ARGUMENT, "tokens=3: must be 0 .. 2");
+  EXPECT_ERROR(rora_activation_resize(a.get(), 3), RORA_INVALID_ARGUMENT,
+               "tokens=3: must be 0 .. 2");
   EXPECT_ERROR(rora_activation_resize(a.get(), -1), RORA_INVALID_ARGUMENT, "tokens=-1");
-  EXPECT_ERROR(rora_activation_write(a.get(), 2, 2, ones.data(), 2), RORA_INVALID_ARGUMENT, "width (3)");
+  EXPECT_ERROR(rora_activation_write(a.get(), 2, 2, ones.data(), 2), RORA_INVALID_ARGUMENT,
+               "width (3)");
   EXPECT_ERROR(rora_activation_write(a.get(), -1, 2, ones.data(), 2), RORA_INVALID_ARGUMENT,
                "columns -1");
   EXPECT_ERROR(rora_activation_write(a.get(), 0, 3, ones.data(), 2), RORA_INVALID_ARGUMENT,

@@ -146,8 +146,8 @@ TEST(badAdapterArgumentsAreRefused) {
   const Context context("reference");
   const Floats a(context, 6), b(context, 8), m(context, 4), ga(context, 6), gb(context, 8);
   rora_adapter* made = nullptr;
-  const auto create = [&](int64_t out, int64_t rank, float scaling, const float* lora_A, float* a_grad,
-                          float* b_grad, const float* magnitude, float* m_grad) {
+  const auto create = [&](int64_t out, int64_t rank, float scaling, const float* lora_A,
+                          float* a_grad, float* b_grad, const float* magnitude, float* m_grad) {
     return rora_adapter_create(context, out, 3, rank, scaling, lora_A, b.get(), magnitude, a_grad,
                                b_grad, m_grad, &made);
   };
@@ -162,8 +162,8 @@ TEST(badAdapterArgumentsAreRefused) {
                "lora_A");
   EXPECT_ERROR(create(4, 2, 1, a.get(), ga.get(), nullptr, nullptr, nullptr), RORA_INVALID_ARGUMENT,
                "both");
-  EXPECT_ERROR(create(4, 2, 1, a.get(), ga.get(), gb.get(), nullptr, m.get()), RORA_INVALID_ARGUMENT,
-               "needs a magnitude");
+  EXPECT_ERROR(create(4, 2, 1, a.get(), ga.get(), gb.get(), nullptr, m.get()),
+               RORA_INVALID_ARGUMENT, "needs a magnitude");
   EXPECT_ERROR(create(4, 2, 1, a.get(), nullptr, nullptr, m.get(), m.get()), RORA_INVALID_ARGUMENT,
                "other gradients");
   EXPECT(made == nullptr);

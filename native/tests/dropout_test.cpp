@@ -102,7 +102,8 @@ TEST(shareOfKeptElementsIsTheKeepRate) {
       masks.set(p, 4, 5, 6);
       const double share = kept_share(masks.of(numbered(0, 500)));
       // Four standard deviations of the mean of 30000 draws.
-      EXPECT(std::fabs(share - (1 - double(p))) < 4 * std::sqrt(double(p) * (1 - double(p)) / 30000));
+      EXPECT(std::fabs(share - (1 - double(p))) <
+             4 * std::sqrt(double(p) * (1 - double(p)) / 30000));
     }
   }
 }
@@ -157,7 +158,8 @@ TEST(projectionsOfAGroupHaveStreamsOfTheirOwn) {
       single.set(0.5f, 1, 2, 30 + uint32_t(i));
       EXPECT_SAME_BITS(group.of(numbered(0, 70), i), single.of(numbered(0, 70)));
     }
-    EXPECT(std::fabs(agreement(group.of(numbered(0, 70), 0), group.of(numbered(0, 70), 1)) - 0.5) < 0.06);
+    EXPECT(std::fabs(agreement(group.of(numbered(0, 70), 0), group.of(numbered(0, 70), 1)) - 0.5) <
+           0.06);
   }
 }
 

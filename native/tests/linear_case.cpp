@@ -22,8 +22,8 @@ ProjectionData make_projection(Random& random, const LinearShape& shape,
                                const ProjectionShape& projection) {
   ProjectionData data;
   data.shape = projection;
-  data.w = rounded(numbers(random, projection.out * shape.in, shape.integers, 0.3f),
-                   shape.weight_dtype);
+  data.w =
+      rounded(numbers(random, projection.out * shape.in, shape.integers, 0.3f), shape.weight_dtype);
   if (projection.bias) data.bias = numbers(random, projection.out, shape.integers, 1.0f);
   data.a = numbers(random, projection.rank * shape.in, shape.integers, 0.3f);
   data.b = numbers(random, projection.rank * projection.out, shape.integers, 0.3f);
@@ -150,13 +150,14 @@ struct Loops {
   double x(int64_t t, int64_t k) const { return double(data.x[at(t, shape.in, k)]); }
   double mask(size_t i, int64_t t, int64_t k) const {
     if (!drops()) return 1.0;
-    const uint32_t word = dropout_word(data.seed, data.step, data.stream + uint32_t(i),
-                                       data.order[size_t(t)], k);
+    const uint32_t word =
+        dropout_word(data.seed, data.step, data.stream + uint32_t(i), data.order[size_t(t)], k);
     return word < dropout_threshold(shape.dropout) ? 0.0 : double(1.0f / (1.0f - shape.dropout));
   }
   double scale(size_t i, int64_t n, const LinearResult& found) const {
     const ProjectionData& p = data.projections[i];
-    return p.shape.dora ? double(p.magnitude[size_t(n)] / found.projections[i].norms[size_t(n)]) : 1;
+    return p.shape.dora ? double(p.magnitude[size_t(n)] / found.projections[i].norms[size_t(n)])
+                        : 1;
   }
   void put(Bounded& to, double value, double bound) const {
     to.value.push_back(value);
@@ -164,8 +165,8 @@ struct Loops {
   }
   // Rounded as it is stored in an activation.
   void put_stored(Bounded& to, double value, double bound) const {
-    const double kept = shape.dtype == RORA_BF16 ? double(rounded_to_bf16(float(value)))
-                                                 : double(float(value));
+    const double kept =
+        shape.dtype == RORA_BF16 ? double(rounded_to_bf16(float(value))) : double(float(value));
     put(to, kept, bound + stored * std::fabs(value));
   }
 };
@@ -214,10 +215,11 @@ void output(const Loops& loops, size_t i, size_t first, const LinearResult& foun
       }
       const double s = loops.scale(i, n, found);
       const double bias = p.bias.empty() ? 0.0 : double(p.bias[size_t(n)]);
-      const double residual = loops.shape.residual
-                                  ? double(loops.data.residual[first + at(t, out, n)]) : 0.0;
+      const double residual =
+          loops.shape.residual ? double(loops.data.residual[first + at(t, out, n)]) : 0.0;
       const double terms = double(in + rank + 6) * kFloat;
-      const double constant = bias + residual, constant_size = std::fabs(bias) + std::fabs(residual);
+      const double constant = bias + residual,
+                   constant_size = std::fabs(bias) + std::fabs(residual);
       double value = s * (base.value + low.value) + constant;
       double bound = std::fabs(s) * (base.size * (terms + loops.weight) +
                                      low.size * (terms + loops.operand) + low_error) +
@@ -337,8 +339,7 @@ void add_input_gradient(const Loops& loops, size_t i, size_t first, int64_t t, i
   const int64_t in = loops.shape.in, out = p.shape.out, rank = p.shape.rank;
   const double mask = loops.mask(i, t, k), terms = double(out + rank + 8) * kFloat;
   for (int64_t n = 0; n < out; ++n) {
-    const double product =
-        double(loops.data.dy[first + at(t, out, n)]) * double(p.w[at(n, in, k)]);
+    const double product = double(loops.data.dy[first + at(t, out, n)]) * double(p.w[at(n, in, k)]);
     const double s = loops.scale(i, n, found);
     const double scaled = loops.drops() ? (s - 1) * mask * product : s * product;
     const double rounding = p.shape.dora ? loops.operand : loops.weight;
@@ -399,7 +400,8 @@ std::string LinearShape::name() const {
   return text.str();
 }
 
-LinearData::LinearData(const LinearShape& linear_shape, uint64_t random_seed) : shape(linear_shape) {
+LinearData::LinearData(const LinearShape& linear_shape, uint64_t random_seed)
+    : shape(linear_shape) {
   Random random(random_seed);
   int64_t outputs = 0;
   for (const ProjectionShape& p : shape.projections) {
@@ -446,12 +448,14 @@ LinearResult run_linear(const LinearData& data, const std::string& level, int th
                                 y.get()));
   write_columns(data, group, data.dy, dy.get());
   EXPECT_OK(rora_activation_write(dx.get(), 0, shape.in, data.old_dx.data(), shape.in));
-  EXPECT_OK(rora_linear_backward(linear, batch.get(), x.get(), dy.get(), shape.accumulate, dx.get()));
+  EXPECT_OK(
+      rora_linear_backward(linear, batch.get(), x.get(), dy.get(), shape.accumulate, dx.get()));
   EXPECT(zero_in_unused_lanes(*dx, even(shape.in)));
   EXPECT(zero_in_unused_lanes(*dy, dy->rows));
 
   result.dx.resize(data.x.size());
-  EXPECT_OK(rora_activation_read(dx.get(), 0, shape.tokens, 0, shape.in, result.dx.data(), shape.in));
+  EXPECT_OK(
+      rora_activation_read(dx.get(), 0, shape.tokens, 0, shape.in, result.dx.data(), shape.in));
   int64_t before = 0;
   for (size_t i = 0; i < shape.projections.size(); ++i) {
     const ProjectionData& p = data.projections[i];
@@ -513,7 +517,8 @@ void check_linear(const LinearShape& shape, const std::string& level, uint64_t s
 
 void expect_same_results(const LinearResult& found, const LinearResult& expected,
                          const std::string& where) {
-  const auto same = [&](const char* what, const std::vector<float>& a, const std::vector<float>& b) {
+  const auto same = [&](const char* what, const std::vector<float>& a,
+                        const std::vector<float>& b) {
     expect_same_bits(__FILE__, __LINE__, (where + ": " + what).c_str(), a, b);
   };
   for (size_t i = 0; i < expected.projections.size(); ++i) {

@@ -1,6 +1,6 @@
-// One linear group with its data; its results by the C API on any level, and by plain loops over row-major
-// doubles, with a derived bound for each value. The loops are written from the formulas, apart from
-// cpu/reference/linear.cpp, so that they test the reference too.
+// One linear group with its data; its results by the C API on any level, and by plain loops over
+// row-major doubles, with a derived bound for each value. The loops are written from the formulas,
+// apart from cpu/reference/linear.cpp, so that they test the reference too.
 #pragma once
 
 #include <string>

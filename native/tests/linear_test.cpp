@@ -189,9 +189,9 @@ TEST(roraAtAlphaIsLoraAtAlphaTimesTheRootOfTheRank) {
 
 namespace {
 
-// sum over all entries of y o dy as the reference computes y: the backward pass gives its slopes. It is
-// linear in each single operand, so that a central difference has no error but rounding, however long
-// the step.
+// sum over all entries of y o dy as the reference computes y: the backward pass gives its slopes.
+// It is linear in each single operand, so that a central difference has no error but rounding,
+// however long the step.
 double loss(const LinearData& data) {
   const LinearResult result = run_linear(data, "reference", 1);
   double sum = 0;
@@ -201,8 +201,8 @@ double loss(const LinearData& data) {
   return sum;
 }
 
-void expect_slopes(LinearData& data, std::vector<float>& operand, const std::vector<float>& gradient,
-                   bool starts_at_zero, const char* what) {
+void expect_slopes(LinearData& data, std::vector<float>& operand,
+                   const std::vector<float>& gradient, bool starts_at_zero, const char* what) {
   std::vector<double> slopes;
   for (float& value : operand) {
     const float kept = value;
@@ -302,7 +302,8 @@ TEST(frozenGroupNeedsNoInputInItsBackwardPass) {
     EXPECT_OK(rora_linear_create(context, 1, &group));
     const LinearHandle linear(group);
     EXPECT_OK(rora_linear_set_weight(group, 0, weight.get(), nullptr, nullptr));
-    const auto dy = make_activation(context, RORA_F32, 1, 2), dx = make_activation(context, RORA_F32, 1, 3);
+    const auto dy = make_activation(context, RORA_F32, 1, 2),
+               dx = make_activation(context, RORA_F32, 1, 3);
     const std::vector<float> gradient = {1, 10};
     EXPECT_OK(rora_activation_write(dy.get(), 0, 2, gradient.data(), 2));
     EXPECT_OK(rora_linear_backward(group, nullptr, nullptr, dy.get(), 0, dx.get()));
@@ -321,7 +322,8 @@ TEST(noTokensAreLegal) {
     EXPECT_OK(rora_linear_create(context, 1, &group));
     const LinearHandle linear(group);
     EXPECT_OK(rora_linear_set_weight(group, 0, weight.get(), nullptr, nullptr));
-    const auto x = make_activation(context, RORA_F32, 0, 3), y = make_activation(context, RORA_F32, 1, 2);
+    const auto x = make_activation(context, RORA_F32, 0, 3),
+               y = make_activation(context, RORA_F32, 1, 2);
     EXPECT_OK(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()));
     EXPECT(rora_activation_tokens(y.get()) == 0);
     EXPECT_OK(rora_linear_shrink(group, nullptr, x.get()));
@@ -352,27 +354,28 @@ TEST(brokenRulesAreRefusedWithValueAndRule) {
   EXPECT_OK(rora_linear_set_weight(group, 0, weight.get(), nullptr, nullptr));
   EXPECT_ERROR(rora_linear_set_weight(group, 1, other.get(), nullptr, nullptr),
                RORA_INVALID_ARGUMENT, "shares its input");
-  const auto x = make_activation(context, RORA_F32, 2, 3), y = make_activation(context, RORA_F32, 2, 4);
-  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()), RORA_INVALID_ARGUMENT,
-               "projection 1 has no weight");
+  const auto x = make_activation(context, RORA_F32, 2, 3),
+             y = make_activation(context, RORA_F32, 2, 4);
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()),
+               RORA_INVALID_ARGUMENT, "projection 1 has no weight");
   EXPECT_OK(rora_linear_set_weight(group, 1, weight.get(), nullptr, nullptr));
   for (const float p : {-0.1f, 1.0f, std::nanf("")})
     EXPECT_ERROR(rora_linear_set_dropout(group, p, 1, 1, 1), RORA_INVALID_ARGUMENT,
                  "must be 0 <= p < 1");
-  EXPECT_ERROR(rora_linear_forward(group, nullptr, nullptr, nullptr, y.get()), RORA_INVALID_ARGUMENT,
-               "x is NULL");
-  EXPECT_ERROR(rora_linear_forward(group, nullptr, y.get(), nullptr, y.get()), RORA_INVALID_ARGUMENT,
-               "x is 4 wide: must be 3");
-  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, x.get()), RORA_INVALID_ARGUMENT,
-               "y and x must not be the same");
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, nullptr, nullptr, y.get()),
+               RORA_INVALID_ARGUMENT, "x is NULL");
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, y.get(), nullptr, y.get()),
+               RORA_INVALID_ARGUMENT, "x is 4 wide: must be 3");
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, x.get()),
+               RORA_INVALID_ARGUMENT, "y and x must not be the same");
   const auto narrow = make_activation(context, RORA_F32, 1, 4);
   EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, narrow.get()),
                RORA_INVALID_ARGUMENT, "room for 1 tokens");
   EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), narrow.get(), y.get()),
                RORA_INVALID_ARGUMENT, "residual");
   EXPECT_OK(rora_linear_set_dropout(group, 0.5f, 1, 1, 1));
-  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()), RORA_INVALID_ARGUMENT,
-               "batch is NULL");
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()),
+               RORA_INVALID_ARGUMENT, "batch is NULL");
   const auto batch = make_batch(context, 1);
   EXPECT_ERROR(rora_linear_forward(group, batch.get(), x.get(), nullptr, y.get()),
                RORA_INVALID_ARGUMENT, "batch has 1 tokens");
@@ -399,9 +402,10 @@ TEST(adapterWithoutRoomInTheTailIsRefused) {
   EXPECT_OK(rora_linear_set_weight(group, 0, weight.get(), nullptr, nullptr));
   EXPECT_OK(rora_linear_set_adapter(group, 0, made));
   EXPECT(rora_linear_tail(group) == 4);
-  const auto x = make_activation(context, RORA_F32, 2, 3, 2), y = make_activation(context, RORA_F32, 2, 2);
-  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()), RORA_INVALID_ARGUMENT,
-               "tail of 2 columns: must be at least 4");
+  const auto x = make_activation(context, RORA_F32, 2, 3, 2),
+             y = make_activation(context, RORA_F32, 2, 2);
+  EXPECT_ERROR(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()),
+               RORA_INVALID_ARGUMENT, "tail of 2 columns: must be at least 4");
   EXPECT_ERROR(rora_linear_backward(group, nullptr, nullptr, y.get(), 0, nullptr),
                RORA_INVALID_ARGUMENT, "dy has a tail of 0 columns");
   const auto dy = make_activation(context, RORA_F32, 2, 2, 3);

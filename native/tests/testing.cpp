@@ -125,6 +125,10 @@ std::vector<float> rounded(const std::vector<float>& values, rora_dtype dtype) {
 
 }  // namespace rora::testing
 
+// Under AddressSanitizer, too, memory that cannot be had is a NULL and not the end of the process.
+extern "C" __attribute__((visibility("default"))) const char* __asan_default_options();
+extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+
 int main(int argc, char** argv) {
   int run = 0, failed = 0;
   for (const auto& test : rora::testing::tests()) {

@@ -48,9 +48,14 @@ TEST(everyBf16ValueSurvivesWriteAndRead) {
 
 TEST(floatsAreRoundedToTheNearestEvenBf16) {
   const Context context("reference");
-  // 1 + 2^-8 lies half way between 1 and 1 + 2^-7; 1 + 3 * 2^-8 between odd and even; then just off.
-  const std::vector<float> source = {1.00390625f, 1.01171875f, std::nextafter(1.00390625f, 2.0f),
-                                     std::nextafter(1.00390625f, 0.0f), 3.4028235e38f, -1.00390625f};
+  // 1 + 2^-8 lies half way between 1 and 1 + 2^-7; 1 + 3 * 2^-8 between odd and even; then just
+  // off.
+  const std::vector<float> source = {1.00390625f,
+                                     1.01171875f,
+                                     std::nextafter(1.00390625f, 2.0f),
+                                     std::nextafter(1.00390625f, 0.0f),
+                                     3.4028235e38f,
+                                     -1.00390625f};
   const std::vector<float> expected = {1.0f, 1.015625f, 1.0078125f, 1.0f, INFINITY, -1.0f};
   const auto weight = make_weight(context, RORA_BF16, 2, 3, source);
   std::vector<float> found(6);
@@ -139,11 +144,13 @@ TEST(badWeightArgumentsAreRefused) {
   const Context context("reference");
   rora_weight* made = nullptr;
   const int64_t most = INT32_MAX;
-  EXPECT_ERROR(rora_weight_create(context, RORA_F16, 1, 1, &made), RORA_INVALID_ARGUMENT, "dtype=2");
+  EXPECT_ERROR(rora_weight_create(context, RORA_F16, 1, 1, &made), RORA_INVALID_ARGUMENT,
+               "dtype=2");
   EXPECT_ERROR(rora_weight_create(context, RORA_F32, 0, 1, &made), RORA_INVALID_ARGUMENT, "[0, 1]");
   EXPECT_ERROR(rora_weight_create(context, RORA_F32, 1, most + 1, &made), RORA_INVALID_ARGUMENT,
                "2^31 - 1");
-  EXPECT_ERROR(rora_weight_create(nullptr, RORA_F32, 1, 1, &made), RORA_INVALID_ARGUMENT, "context");
+  EXPECT_ERROR(rora_weight_create(nullptr, RORA_F32, 1, 1, &made), RORA_INVALID_ARGUMENT,
+               "context");
   EXPECT_ERROR(rora_weight_create(context, RORA_F32, 1, 1, nullptr), RORA_INVALID_ARGUMENT, "NULL");
   EXPECT_ERROR(rora_weight_create(context, RORA_F32, most, most, &made), RORA_OUT_OF_MEMORY,
                "out of memory");
@@ -161,9 +168,10 @@ TEST(badWeightArgumentsAreRefused) {
   EXPECT_ERROR(rora_weight_write(made, 0, 4, RORA_F32, values.data(), 2), RORA_INVALID_ARGUMENT,
                "stride=2: must be at least in_features (3)");
   EXPECT_ERROR(rora_weight_write(made, 0, 4, RORA_F32, nullptr, 3), RORA_INVALID_ARGUMENT, "NULL");
-  EXPECT_ERROR(rora_weight_write(made, 0, 4, rora_dtype(3), values.data(), 3), RORA_INVALID_ARGUMENT,
-               "source_dtype=3");
-  EXPECT_ERROR(rora_weight_read(made, 0, 5, values.data(), 3), RORA_INVALID_ARGUMENT, "rows 0 .. +5");
+  EXPECT_ERROR(rora_weight_write(made, 0, 4, rora_dtype(3), values.data(), 3),
+               RORA_INVALID_ARGUMENT, "source_dtype=3");
+  EXPECT_ERROR(rora_weight_read(made, 0, 5, values.data(), 3), RORA_INVALID_ARGUMENT,
+               "rows 0 .. +5");
   EXPECT_ERROR(rora_weight_read(nullptr, 0, 1, values.data(), 3), RORA_INVALID_ARGUMENT,
                "weight is NULL");
   EXPECT_OK(rora_weight_read(made, 0, 4, values.data(), 3));
