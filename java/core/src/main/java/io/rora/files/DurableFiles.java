@@ -399,14 +399,7 @@ public final class DurableFiles {
     } else {
       advice = "check the disk and try again, or write somewhere else";
     }
-    return new IOException(
-        target
-            + ": cannot be written ("
-            + reason
-            + "); "
-            + advice
-            + ". What stood there before is unchanged",
-        e);
+    return new IOException(target + ": cannot be written (" + reason + "); " + advice, e);
   }
 
   /** A channel that names the target where a write fails. */

@@ -234,8 +234,9 @@ public final class GgufSource implements WeightSource {
           if (!Float.isFinite(values[i])) {
             throw WeightFiles.notFinite(where, block * type.blockElements() + i, values[i]);
           }
-          target.putFloat(values[i]);
         }
+        target.asFloatBuffer().put(values, skipped, wanted);
+        target.position(target.position() + wanted * Float.BYTES);
         at += wanted;
       }
     }

@@ -103,7 +103,7 @@ class GgufFileTest {
   void aFileWithAnyByteChangedOpensOrIsRefused() throws IOException {
     byte[] whole = small().raw(new byte[48]).bytes();
     for (int at = 0; at < whole.length - 48; at++) {
-      for (int value : new int[] {0, 1, 9, 0x40, 0x7f, 0x80, 0xff, whole[at] ^ 1}) {
+      for (int value : new int[] {0, 9, 0x40, 0xff, whole[at] ^ 1}) {
         byte[] changed = whole.clone();
         changed[at] = (byte) value;
         Path file = write(changed);

@@ -168,8 +168,7 @@ class SafetensorsFileTest {
     byte[] whole = Files.readAllBytes(write(TINY, 10));
     Path file = directory.resolve("bad.safetensors");
     for (int at = 0; at < whole.length - 10; at++) {
-      for (int value :
-          new int[] {0, ' ', '"', '0', '9', '[', '{', '}', 0x7f, 0x80, 0xff, whole[at] ^ 1}) {
+      for (int value : new int[] {0, '"', '9', '}', 0xff, whole[at] ^ 1}) {
         byte[] changed = whole.clone();
         changed[at] = (byte) value;
         Files.write(file, changed);
