@@ -38,6 +38,7 @@ public final class Main {
         new EvalCommand(),
         new GenerateCommand(),
         new MergeCommand(),
+        new InspectCommand(),
         new InfoCommand());
   }
 
