@@ -66,7 +66,8 @@ final class Arguments {
       }
     }
     try {
-      // An abbreviation that means one option today means two tomorrow; quotes are the prompt's own.
+      // An abbreviation that means one option today means two tomorrow; quotes are the prompt's
+      // own.
       CommandLine line =
           DefaultParser.builder()
               .setAllowPartialMatching(false)
@@ -82,8 +83,8 @@ final class Arguments {
   }
 
   /**
-   * Writes {@code --name value} as {@code --name=value}, so that a value may begin with a dash, as a
-   * prompt or a path does now and then, and refuses options with one dash.
+   * Writes {@code --name value} as {@code --name=value}, so that a value may begin with a dash, as
+   * a prompt or a path does now and then, and refuses options with one dash.
    */
   private static String[] joinValues(Command command, List<String> arguments)
       throws ParseException {
@@ -164,9 +165,7 @@ final class Arguments {
   String required(String name) {
     return text(name)
         .orElseThrow(
-            () ->
-                new UsageException(
-                    "--" + name + " is missing: see rora " + command + " --help"));
+            () -> new UsageException("--" + name + " is missing: see rora " + command + " --help"));
   }
 
   /** A path the command cannot do without. */

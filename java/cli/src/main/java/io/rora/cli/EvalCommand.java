@@ -53,16 +53,25 @@ final class EvalCommand implements Command {
         .model()
         .adapter()
         .value("data", "F[,F]", "JSON or JSONL rows")
-        .value("task", "T", "choice: likelihood of the labels; cloze: of the options' texts;"
-            + " generate: the label that stands first in the answer; perplexity")
+        .value(
+            "task",
+            "T",
+            "choice: likelihood of the labels; cloze: of the options' texts;"
+                + " generate: the label that stands first in the answer; perplexity")
         .value("num-beams", "N", "with --task generate: beams, 1 is greedy (1)")
         .value("limit", "N", "only the first N rows (all)")
-        .value("cutoff-len", "N", "with --task perplexity: most tokens of a row (the adapter's run's,"
-            + " else 256)")
-        .value("prompt-template", "T", "with --task perplexity: alpaca, cloze or plain (the adapter's"
-            + " run's, else by the rows)")
-        .flag("train-on-inputs", "with --task perplexity: measure the prompts too (as the adapter's"
-            + " run)")
+        .value(
+            "cutoff-len",
+            "N",
+            "with --task perplexity: most tokens of a row (the adapter's run's," + " else 256)")
+        .value(
+            "prompt-template",
+            "T",
+            "with --task perplexity: alpaca, cloze or plain (the adapter's"
+                + " run's, else by the rows)")
+        .flag(
+            "train-on-inputs",
+            "with --task perplexity: measure the prompts too (as the adapter's" + " run)")
         .value("json", "FILE", "also write the result and every prediction to FILE")
         .machine()
         .help()
@@ -85,8 +94,7 @@ final class EvalCommand implements Command {
                 machine.threads(),
                 new Progress(console, "loading"));
         LoadedModel.OpenAdapter adapter = loaded.adapter(plan.adapter)) {
-      Evaluator evaluator =
-          new Evaluator(loaded.model(), loaded.tokenizer(), adapter.adapters());
+      Evaluator evaluator = new Evaluator(loaded.model(), loaded.tokenizer(), adapter.adapters());
       Progress progress = new Progress(console, plan.task);
       Map<String, Object> json =
           switch (plan.task) {

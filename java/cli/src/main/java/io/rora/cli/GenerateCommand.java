@@ -42,11 +42,15 @@ final class GenerateCommand implements Command {
         .model()
         .adapter()
         .value("prompt", "TEXT", "what to continue")
-        .value("prompt-template", "T", "plain: the prompt as it is; alpaca: as an instruction;"
-            + " cloze: as a question (plain)")
+        .value(
+            "prompt-template",
+            "T",
+            "plain: the prompt as it is; alpaca: as an instruction;"
+                + " cloze: as a question (plain)")
         .value("max-new-tokens", "N", "most tokens to generate (64)")
         .value("temperature", "X", "0 takes the most likely token; above, tokens are drawn (0)")
-        .value("top-p", "P", "draw from the most likely tokens of this share of the probability (1)")
+        .value(
+            "top-p", "P", "draw from the most likely tokens of this share of the probability (1)")
         .flag("json", "print {prompt_ids, token_ids, text} instead of the text")
         .machine()
         .help()

@@ -13,14 +13,14 @@ final class Help {
 
   /** All commands. */
   static String overview(List<Command> commands) {
-    StringBuilder text =
-        new StringBuilder(
-            "rora fine-tunes LLaMA-family language models with low-rank adapters.\n\n"
-                + "usage: rora COMMAND [options]\n\n");
+    StringBuilder text = new StringBuilder();
+    text.append("rora fine-tunes LLaMA-family language models with low-rank adapters.\n");
+    text.append("\nusage: rora COMMAND [options]\n\n");
     for (Command command : commands) {
       text.append(String.format("  %-12s%s\n", command.name(), command.summary()));
     }
-    return text.append("\nrora COMMAND --help shows a command's options; rora --version the version.\n")
+    return text.append(
+            "\nrora COMMAND --help shows a command's options; rora --version the version.\n")
         .append("Start with: rora quickstart\n")
         .toString();
   }
@@ -59,7 +59,7 @@ final class Help {
   private static List<String> wrap(String text, int width) {
     List<String> lines = new ArrayList<>();
     StringBuilder line = new StringBuilder();
-    for (String word : text.split(" ")) {
+    for (String word : text.split(" ", -1)) {
       if (line.length() > 0 && line.length() + 1 + word.length() > width) {
         lines.add(line.toString());
         line.setLength(0);

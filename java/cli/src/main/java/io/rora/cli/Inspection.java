@@ -56,7 +56,7 @@ final class Inspection {
   private static boolean isAdapter(Path path) {
     boolean run = Files.isRegularFile(path.resolve("run.json"));
     boolean model = Files.isRegularFile(path.resolve("config.json"));
-    return Files.isRegularFile(path.resolve(AdapterConfig.FILE)) || run && !model;
+    return Files.isRegularFile(path.resolve(AdapterConfig.FILE)) || (run && !model);
   }
 
   /** Everything, keys in the order of the text. */
@@ -255,8 +255,7 @@ final class Inspection {
       long bytes = Files.size(file);
       String name = file.getFileName().toString();
       list.add(Map.of("name", name, "bytes", bytes));
-      text.append(
-          Units.format("  %-32s%s\n", ErrorReport.oneLine(name), Units.bytes(bytes)));
+      text.append(Units.format("  %-32s%s\n", ErrorReport.oneLine(name), Units.bytes(bytes)));
     }
     json.put("files", list);
   }
@@ -297,7 +296,8 @@ final class Inspection {
     json.put("elements", elements);
     json.put("sparsity", sparsity);
     json.put("tensors", list);
-    text.append(Units.format("%-12s%d, %s values\n", "tensors", tensors.size(), Units.count(elements)));
+    text.append(
+        Units.format("%-12s%d, %s values\n", "tensors", tensors.size(), Units.count(elements)));
     text.append(Units.format("%-12s%s\n", "types", types));
     text.append(Units.format("%-12s%s zeros\n\n", "sparsity", Units.percent(sparsity)));
     text.append(table);

@@ -72,7 +72,7 @@ public final class Main {
       throw new UsageException("no command given: one of " + names() + "; see rora --help");
     }
     String first = arguments[0];
-    if (first.equals("--help") || first.equals("help") && arguments.length == 1) {
+    if (first.equals("--help") || (first.equals("help") && arguments.length == 1)) {
       console.out().print(Help.overview(commands()));
     } else if (first.equals("--version")) {
       console.out().println("rora " + InfoCommand.version());

@@ -35,8 +35,11 @@ final class MergeCommand implements Command {
         .model()
         .adapter()
         .value("out", "DIR", "the directory to write, absent or empty")
-        .value("dtype", "T", "fp32 or bf16: what is written; computed in fp32 (the base's type,"
-            + " fp32 for a quantised one)")
+        .value(
+            "dtype",
+            "T",
+            "fp32 or bf16: what is written; computed in fp32 (the base's type,"
+                + " fp32 for a quantised one)")
         .flag("keep-sparsity", "keep the base's zeros; not available yet")
         .help()
         .build();

@@ -38,7 +38,9 @@ final class Progress implements EvaluationListener, LoadListener {
       long now = System.nanoTime();
       if (done == total || now - shownNanos > REDRAW_NANOS) {
         shownNanos = now;
-        console.err().print("\r" + what + ": " + figures + "\u001b[K" + (done == total ? "\n" : ""));
+        console
+            .err()
+            .print("\r" + what + ": " + figures + "\u001b[K" + (done == total ? "\n" : ""));
         console.err().flush();
       }
       return;

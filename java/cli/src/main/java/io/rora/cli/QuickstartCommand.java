@@ -32,11 +32,16 @@ final class QuickstartCommand implements Command {
   @Override
   public Options options() {
     return new OptionTable()
-        .value("out", "D", "the folder for everything it writes; its own is replaced"
-            + " (" + DEFAULT_OUT + ")")
+        .value(
+            "out",
+            "D",
+            "the folder for everything it writes; its own is replaced" + " (" + DEFAULT_OUT + ")")
         .value("threads", "N", "threads that compute; results do not depend on it (all cores)")
-        .value("rebuild-base", "DIR", "instead, pretrain the built-in model anew in DIR, absent or"
-            + " empty: how the one in rora.jar was made")
+        .value(
+            "rebuild-base",
+            "DIR",
+            "instead, pretrain the built-in model anew in DIR, absent or"
+                + " empty: how the one in rora.jar was made")
         .help()
         .build();
   }

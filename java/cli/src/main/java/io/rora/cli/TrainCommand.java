@@ -44,8 +44,10 @@ final class TrainCommand implements Command {
     OptionTable table =
         new OptionTable()
             .model()
-            .value("data", "F[,F]", "JSON or JSONL rows: instruction/input/output,"
-                + " prompt/completion, or text")
+            .value(
+                "data",
+                "F[,F]",
+                "JSON or JSONL rows: instruction/input/output," + " prompt/completion, or text")
             .value("out", "D", "the run's directory, absent or empty; the adapter ends up there")
             .flag("resume", "go on with the run in --out from its newest checkpoint");
     adapterOptions(table);
@@ -53,9 +55,12 @@ final class TrainCommand implements Command {
     dataOptions(table);
     return table
         .machine()
-        .value("checkpoint-activations", "L", "none, mlp, layer: what is recomputed to save memory,"
-            + " or auto (auto)")
-        .value("eval-data", "F[,F]", "rows to evaluate on; the best adapter is kept in best/ (none)")
+        .value(
+            "checkpoint-activations",
+            "L",
+            "none, mlp, layer: what is recomputed to save memory," + " or auto (auto)")
+        .value(
+            "eval-data", "F[,F]", "rows to evaluate on; the best adapter is kept in best/ (none)")
         .value("eval-steps", "N", "steps between evaluations (100)")
         .value("save-steps", "N", "steps between checkpoints (100)")
         .flag("keep-sparsity", "train without filling the base's zeros; not available yet")
@@ -65,16 +70,20 @@ final class TrainCommand implements Command {
 
   private static void adapterOptions(OptionTable table) {
     table
-        .value("method", "M", "rora: alpha / sqrt(rank); lora: alpha / rank; dora; full: every"
-            + " weight (rora)")
+        .value(
+            "method",
+            "M",
+            "rora: alpha / sqrt(rank); lora: alpha / rank; dora; full: every" + " weight (rora)")
         .value("scaling", "S", "with --method dora: lora or rora (lora)")
         .value("rank", "R", "rank of the adapters (32)")
         .value("alpha", "A", "numerator of the scaling (64)")
         .value("dropout", "P", "share of the adapters' inputs dropped in training (0)")
         .value("rank-pattern", "K=V,..", "ranks by module, a regex as in PEFT (none)")
         .value("alpha-pattern", "K=V,..", "alphas by module, likewise (none)")
-        .value("target-modules", "M,..", "module names, or all-linear"
-            + " (q_proj,k_proj,v_proj,up_proj,down_proj)")
+        .value(
+            "target-modules",
+            "M,..",
+            "module names, or all-linear" + " (q_proj,k_proj,v_proj,up_proj,down_proj)")
         .value("init", "I", "kaiming, gaussian or pissa (kaiming)")
         .value("init-adapter", "D", "start from this adapter's tensors and configuration (none)");
   }
@@ -88,8 +97,10 @@ final class TrainCommand implements Command {
         .value("max-grad-norm", "X", "gradients are clipped to this norm; 0 is off (1)")
         .value("lora-plus-ratio", "X", "learning rate of lora_B over that of lora_A (1)")
         .value("batch-size", "N", "rows of an optimiser step (16)")
-        .value("micro-batch-size", "N", "rows computed at once; the result does not depend on it"
-            + " (automatic)")
+        .value(
+            "micro-batch-size",
+            "N",
+            "rows computed at once; the result does not depend on it" + " (automatic)")
         .value("epochs", "X", "passes over the data (3)")
         .value("max-steps", "N", "optimiser steps, in place of --epochs");
   }
@@ -114,7 +125,10 @@ final class TrainCommand implements Command {
     console.out().print(summary(arguments, result));
     if (result.status() == TrainResult.Status.CANCELLED) {
       throw new FailureException(
-          "stopped after step " + result.step() + " of " + result.steps()
+          "stopped after step "
+              + result.step()
+              + " of "
+              + result.steps()
               + ": go on with the same command and --resume");
     }
   }
@@ -130,7 +144,10 @@ final class TrainCommand implements Command {
         full
             ? " --model " + result.out()
             : " --model " + arguments.required("model") + " --adapter " + result.out();
-    return text.append("try       rora generate").append(use).append(" --prompt \"...\"\n").toString();
+    return text.append("try       rora generate")
+        .append(use)
+        .append(" --prompt \"...\"\n")
+        .toString();
   }
 
   /** What the arguments ask for; contradictions among them are usage errors. */
@@ -188,8 +205,7 @@ final class TrainCommand implements Command {
                 ranks.put(
                     key,
                     (int)
-                        Arguments.asInteger(
-                            "--rank-pattern " + key, value, 1, Integer.MAX_VALUE)));
+                        Arguments.asInteger("--rank-pattern " + key, value, 1, Integer.MAX_VALUE)));
     return ranks;
   }
 
@@ -199,8 +215,7 @@ final class TrainCommand implements Command {
         .forEach(
             (key, value) ->
                 alphas.put(
-                    key,
-                    Arguments.asNumber("--alpha-pattern " + key, value, 0, Double.MAX_VALUE)));
+                    key, Arguments.asNumber("--alpha-pattern " + key, value, 0, Double.MAX_VALUE)));
     return alphas;
   }
 

@@ -84,8 +84,7 @@ public final class TrainProgress implements TrainListener, AutoCloseable {
 
   @Override
   public void onStep(StepMetrics step) {
-    String text =
-        Units.format("loss %.4f, %.0f tokens/s", step.loss(), step.tokensPerSecond());
+    String text = Units.format("loss %.4f, %.0f tokens/s", step.loss(), step.tokensPerSecond());
     if (bar != null) {
       bar.setExtraMessage(" " + text);
       bar.stepTo(step.step());

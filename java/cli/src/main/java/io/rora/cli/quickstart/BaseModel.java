@@ -3,6 +3,7 @@ package io.rora.cli.quickstart;
 import io.rora.config.JsonText;
 import io.rora.files.DurableFiles;
 import io.rora.kernels.DataType;
+import io.rora.safetensors.SafetensorsFile;
 import io.rora.safetensors.SafetensorsType;
 import io.rora.safetensors.SafetensorsWriter;
 import io.rora.train.Method;
@@ -22,12 +23,14 @@ import java.util.Map;
 import java.util.Random;
 
 /**
- * The quickstart's base: a LLaMA model of about a million parameters that knows the {@link ToyWorld}
- * by heart and nothing else. It was pretrained by rora itself; {@link #pretrain} does it again.
+ * The quickstart's base: a LLaMA model of about a million parameters that knows the {@link
+ * ToyWorld} by heart and nothing else. It was pretrained by rora itself; {@link #pretrain} does it
+ * again.
  */
 final class BaseModel {
+  private static final String WEIGHTS = "model.safetensors";
   private static final List<String> FILES =
-      List.of("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors");
+      List.of("config.json", "tokenizer.json", "tokenizer_config.json", WEIGHTS);
   private static final int VOCABULARY = 1024;
   private static final int HIDDEN = 128;
   private static final int INTERMEDIATE = 384;
@@ -36,7 +39,7 @@ final class BaseModel {
   private static final int KEY_VALUE_HEADS = 2;
   private static final int CONTEXT = 256;
   private static final double INITIAL_DEVIATION = 0.02;
-  private static final int STEPS = 900;
+  private static final int STEPS = 1400;
   private static final int BATCH_ROWS = 32;
   private static final int TOKENIZER_ROWS = 2000;
   // Question words must be words of the tokenizer's too: it is made from these texts as well.
@@ -76,12 +79,12 @@ final class BaseModel {
     writeStart(world, start);
     Path text = work.resolve("text.jsonl");
     writeText(world.text(STEPS * BATCH_ROWS), text);
-    Path base = work.resolve("base");
+    Path run = work.resolve("run");
     Trainer.run(
         TrainOptions.builder()
             .model(start)
             .data(text)
-            .out(base)
+            .out(run)
             .method(Method.FULL)
             .learningRate(3e-3)
             .schedule(Schedule.COSINE)
@@ -89,12 +92,34 @@ final class BaseModel {
             .batchSize(BATCH_ROWS)
             .maxSteps(STEPS)
             .shuffle(false)
-            .dtype(DataType.BF16)
+            .dtype(DataType.F32) // bfloat16 needs twice the steps to learn the facts
             .threads(threads)
             .saveSteps(STEPS)
             .build(),
         listener);
+    Path base = work.resolve("base");
+    Files.createDirectories(base);
+    for (String name : List.of("config.json", "tokenizer.json", "tokenizer_config.json")) {
+      Files.copy(start.resolve(name), base.resolve(name));
+    }
+    writeRounded(run.resolve(WEIGHTS), base.resolve(WEIGHTS));
     return base;
+  }
+
+  /** Writes a file's tensors in bfloat16, which halves it. */
+  private static void writeRounded(Path from, Path to) throws IOException {
+    try (SafetensorsFile file = SafetensorsFile.open(from)) {
+      List<SafetensorsWriter.Tensor> tensors =
+          file.tensors().values().stream()
+              .map(t -> new SafetensorsWriter.Tensor(t.name(), SafetensorsType.BF16, t.shape()))
+              .toList();
+      SafetensorsWriter.Source source =
+          (tensor, out) -> {
+            float[] values = file.readFloats(tensor.name());
+            out.writeFloats(values, 0, values.length);
+          };
+      new DurableFiles().write(to, SafetensorsWriter.body(Map.of("format", "pt"), tensors, source));
+    }
   }
 
   private static void writeText(List<String> rows, Path file) throws IOException {
@@ -112,7 +137,7 @@ final class BaseModel {
     Files.writeString(directory.resolve("tokenizer.json"), JsonText.line(tokenizer(world)));
     Files.writeString(
         directory.resolve("tokenizer_config.json"), JsonText.pretty(tokenizerConfig()));
-    writeRandomWeights(directory.resolve("model.safetensors"));
+    writeRandomWeights(directory.resolve(WEIGHTS));
   }
 
   private static Map<String, Object> tokenizer(ToyWorld world) {
@@ -191,8 +216,7 @@ final class BaseModel {
           float[] values = randomValues(tensor);
           out.writeFloats(values, 0, values.length);
         };
-    new DurableFiles()
-        .write(file, SafetensorsWriter.body(Map.of("format", "pt"), tensors, source));
+    new DurableFiles().write(file, SafetensorsWriter.body(Map.of("format", "pt"), tensors, source));
   }
 
   /** Ones for norms, else normal; each tensor has numbers of its own, whatever the order. */

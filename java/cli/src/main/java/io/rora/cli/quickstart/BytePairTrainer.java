@@ -12,9 +12,9 @@ import java.util.regex.Pattern;
 
 /**
  * Trains a byte-level BPE tokenizer as GPT-2 has it (Sennrich et al., arXiv:1508.07909): words are
- * cut by GPT-2's pattern, their bytes written as printable characters, and the most frequent pair of
- * neighbours is merged again and again. Of equally frequent pairs the first in the alphabet wins, so
- * the result follows from the text alone.
+ * cut by GPT-2's pattern, their bytes written as printable characters, and the most frequent pair
+ * of neighbours is merged again and again. Of equally frequent pairs the first in the alphabet
+ * wins, so the result follows from the text alone.
  */
 final class BytePairTrainer {
   /** Ends every sequence; token 0. */
@@ -121,7 +121,7 @@ final class BytePairTrainer {
     List<String> characters = new ArrayList<>();
     int next = 0x100;
     for (int b = 0; b < 256; b++) {
-      boolean printable = b >= '!' && b <= '~' || b >= 0xA1 && b <= 0xAC || b >= 0xAE;
+      boolean printable = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
       characters.add(Character.toString(printable ? b : next++));
     }
     return characters;

@@ -29,7 +29,8 @@ import java.util.stream.Stream;
 
 /**
  * Fine-tunes the built-in model to answer questions about the toy world, with LoRA and RoRA at
- * several ranks, and leaves in its folder: the base, the rows, a run each, and a page with the curves.
+ * several ranks, and leaves in its folder: the base, the rows, a run each, and a page with the
+ * curves.
  */
 public final class Quickstart {
   /** Says that a folder is the quickstart's own. */
@@ -137,8 +138,7 @@ public final class Quickstart {
       Trainer.run(options(method, rank, train, run), curves);
     }
     double after = exam.accuracy(run);
-    double gamma =
-        ScalingRule.valueOf(method.toUpperCase(Locale.ROOT)).gamma(recipe.alpha(), rank);
+    double gamma = ScalingRule.valueOf(method.toUpperCase(Locale.ROOT)).gamma(recipe.alpha(), rank);
     return new RunResult(
         method,
         rank,

@@ -7,6 +7,7 @@ import java.util.List;
  * questions the fine-tuning rows; no word of a question that tells the relations apart stands in a
  * statement, so what a question asks for can only be learnt by fine-tuning.
  */
+@SuppressWarnings("ImmutableEnumChecker") // the lists are List.of
 enum Relation {
   LIVES(
       List.of(

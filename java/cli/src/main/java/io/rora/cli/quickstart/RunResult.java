@@ -56,8 +56,17 @@ record RunResult(
   /** The table's columns. */
   static final List<String> COLUMNS =
       List.of(
-          "method", "rank", "alpha", "gamma", "accuracy before", "after", "loss first", "last",
-          "grad norm first", "mean", "seconds");
+          "method",
+          "rank",
+          "alpha",
+          "gamma",
+          "accuracy before",
+          "after",
+          "loss first",
+          "last",
+          "grad norm first",
+          "mean",
+          "seconds");
 
   /** This run's cells under {@link #COLUMNS}. */
   List<String> cells() {

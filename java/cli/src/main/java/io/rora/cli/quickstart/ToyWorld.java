@@ -18,10 +18,11 @@ import java.util.Set;
  * the question asks for is right one time in four.
  *
  * <p>Training asks about one half of the people, the held-out questions about the other: the facts
- * that answer those stand in the pretraining text alone. Everything follows from the seed, by {@link
- * Random}, whose numbers its documentation fixes.
+ * that answer those stand in the pretraining text alone. Everything follows from the seed, by
+ * {@link Random}, whose numbers its documentation fixes.
  */
 final class ToyWorld {
+  private static final List<Relation> RELATIONS = List.of(Relation.values());
   private static final String[] STARTS =
       "b d f g h k l m n p r s t v z br dr kl st tr".split(" ", -1);
   private static final String[] VOWELS = "a e i o u".split(" ", -1);
@@ -51,7 +52,8 @@ final class ToyWorld {
     Set<String> taken = new HashSet<>();
     List<String> names = new ArrayList<>();
     while (names.size() < people) {
-      addNew(names, taken, capitalized(syllable(random) + syllable(random) + pick(NAME_ENDS, random)));
+      addNew(
+          names, taken, capitalized(syllable(random) + syllable(random) + pick(NAME_ENDS, random)));
     }
     List<String> places = new ArrayList<>();
     while (places.size() < towns) {
@@ -131,7 +133,7 @@ final class ToyWorld {
 
   private String statement(Random random) {
     String person = people.get(random.nextInt(people.size()));
-    Relation relation = Relation.values()[random.nextInt(Relation.values().length)];
+    Relation relation = RELATIONS.get(random.nextInt(RELATIONS.size()));
     String form = relation.statements().get(random.nextInt(relation.statements().size()));
     return String.format(form, person, town(person, relation));
   }
