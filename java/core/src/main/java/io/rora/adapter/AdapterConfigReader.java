@@ -135,10 +135,10 @@ final class AdapterConfigReader {
   }
 
   private static boolean isUnset(JsonNode node) {
-    return node.isBoolean() && !node.booleanValue()
-        || (node.isContainerNode() || node.isTextual())
+    return (node.isBoolean() && !node.booleanValue())
+        || ((node.isContainerNode() || node.isTextual())
             && node.isEmpty()
-            && node.asText().isEmpty();
+            && node.asText().isEmpty());
   }
 
   private void requireText(String field, String only, boolean required) throws IOException {

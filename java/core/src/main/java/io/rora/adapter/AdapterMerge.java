@@ -118,7 +118,7 @@ public final class AdapterMerge {
   }
 
   private void load(AdapterModule module) throws IOException {
-    if (module != null && module != current) {
+    if (module != null && !module.equals(current)) {
       current = module;
       loraA = adapter.loraA(module);
       loraB = adapter.loraB(module);

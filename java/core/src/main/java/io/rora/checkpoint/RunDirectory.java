@@ -45,7 +45,7 @@ public final class RunDirectory {
       files.recover(root);
       files.recover(run.checkpoints());
     }
-    if (run.isEmpty() || resume && Files.isRegularFile(run.manifest())) {
+    if (run.isEmpty() || (resume && Files.isRegularFile(run.manifest()))) {
       return run;
     }
     throw new FileFormatException(

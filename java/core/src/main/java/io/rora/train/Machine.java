@@ -104,7 +104,7 @@ final class Machine {
   private static long field(Path file, String name, long unit) {
     try {
       for (String line : Files.readAllLines(file)) {
-        String[] words = line.trim().split("\\s+");
+        String[] words = line.trim().split("\\s+", -1);
         if (words.length > 1 && words[0].equals(name)) {
           return Long.parseLong(words[1]) * unit;
         }

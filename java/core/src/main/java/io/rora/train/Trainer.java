@@ -182,9 +182,10 @@ public final class Trainer {
         DigestInputStream digest =
             new DigestInputStream(in, MessageDigest.getInstance("SHA-256"))) {
       byte[] chunk = new byte[COPY_CHUNK];
-      while (digest.read(chunk) >= 0) {
-        continue;
-      }
+      int read;
+      do {
+        read = digest.read(chunk);
+      } while (read >= 0);
       return HexFormat.of().formatHex(digest.getMessageDigest().digest());
     } catch (NoSuchAlgorithmException e) {
       throw new IllegalStateException("every Java has SHA-256", e);

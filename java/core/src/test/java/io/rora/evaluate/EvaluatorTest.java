@@ -145,7 +145,7 @@ class EvaluatorTest {
       for (JsonNode row : golden.get("rows")) {
         int[] prompt = ints(row.get("prompt_ids")).stream().mapToInt(Integer::intValue).toArray();
         for (Map.Entry<String, JsonNode> search : row.get("beams").properties()) {
-          String[] sizes = search.getKey().split(",");
+          String[] sizes = search.getKey().split(",", -1);
           BeamSearch beams = new BeamSearch(decoder, Integer.parseInt(sizes[0]), ends);
           List<Integer> ids = beams.search(prompt, Integer.parseInt(sizes[1]));
           assertEquals(ints(search.getValue()), ids, search.getKey() + " beams, tokens");

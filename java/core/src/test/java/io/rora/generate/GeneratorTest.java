@@ -106,7 +106,7 @@ class GeneratorTest {
     assertEquals(4000, counts[3], 180);
     int[] likely = count(new GenerationOptions(1, 1, 0.6, 9), logits);
     assertEquals(0, likely[0], "0.5 + 0.375 reaches 0.6 without it");
-    assertEquals(8000 * 4 / 7, likely[3], 180);
+    assertEquals(8000 * 4 / 7.0, likely[3], 180);
   }
 
   private static int[] count(GenerationOptions options, float[] logits) {
