@@ -74,8 +74,7 @@ record Golden(Path folder, JsonNode json) {
             .threads(2)
             .method(Method.valueOf(option("method").textValue().toUpperCase(Locale.ROOT)))
             .learningRate(option("lr").doubleValue())
-            .schedule(
-                Schedule.valueOf(option("lr_scheduler").textValue().toUpperCase(Locale.ROOT)))
+            .schedule(Schedule.valueOf(option("lr_scheduler").textValue().toUpperCase(Locale.ROOT)))
             .warmupSteps(option("warmup_steps").intValue())
             .weightDecay(option("weight_decay").doubleValue())
             .maxGradNorm(option("max_grad_norm").doubleValue())
@@ -89,7 +88,9 @@ record Golden(Path folder, JsonNode json) {
 
   private TrainOptions.Builder withAdapter(TrainOptions.Builder options) {
     Map<String, Integer> ranks = new LinkedHashMap<>();
-    option("rank_pattern").properties().forEach(e -> ranks.put(e.getKey(), e.getValue().intValue()));
+    option("rank_pattern")
+        .properties()
+        .forEach(e -> ranks.put(e.getKey(), e.getValue().intValue()));
     Map<String, Double> alphas = new LinkedHashMap<>();
     option("alpha_pattern")
         .properties()
@@ -102,8 +103,7 @@ record Golden(Path folder, JsonNode json) {
         .targetModules(targets())
         .loraPlusRatio(option("lora_plus_ratio").doubleValue());
     if (option("method").textValue().equals("dora")) {
-      options.scaling(
-          ScalingRule.valueOf(option("scaling").textValue().toUpperCase(Locale.ROOT)));
+      options.scaling(ScalingRule.valueOf(option("scaling").textValue().toUpperCase(Locale.ROOT)));
     }
     return hasInit()
         ? options.initAdapter(folder.resolve("init"))

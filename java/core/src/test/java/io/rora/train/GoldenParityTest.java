@@ -102,8 +102,7 @@ class GoldenParityTest {
       assertEquals(norm, step.gradNorm(), normBound * norm, at + " grad_norm");
       assertEquals(expected.get("lr").doubleValue(), step.learningRate(), 1e-12, at + " lr");
       assertEquals(expected.get("tokens").longValue(), step.tokens(), at + " tokens");
-      assertEquals(
-          expected.get("supervised_tokens").longValue(), step.supervisedTokens(), at);
+      assertEquals(expected.get("supervised_tokens").longValue(), step.supervisedTokens(), at);
     }
   }
 

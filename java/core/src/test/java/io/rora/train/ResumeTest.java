@@ -102,8 +102,7 @@ class ResumeTest {
     Path metrics = run.resolve("metrics.jsonl");
     byte[] before = Files.readAllBytes(metrics);
     String later = "{\"step\":5,\"loss\":1.0}\n{\"step\":6,\"lo";
-    Files.write(
-        metrics, later.getBytes(StandardCharsets.UTF_8), StandardOpenOption.APPEND);
+    Files.write(metrics, later.getBytes(StandardCharsets.UTF_8), StandardOpenOption.APPEND);
     Trainer.run(options.resumed(), TrainListener.none());
     byte[] after = Files.readAllBytes(metrics);
     assertArrayEquals(before, Arrays.copyOf(after, before.length));
