@@ -52,9 +52,9 @@ inline void require_columns(const rora_activation* a, const char* name, int64_t 
                             int64_t columns) {
   require(column >= 0 && column % 2 == 0, "column %lld of %s: columns start at an even number >= 0",
           static_cast<long long>(column), name);
-  require(columns >= 0 && column + columns <= a->width,
-          "columns [%lld, %lld) of %s: it has a width of %lld", static_cast<long long>(column),
-          static_cast<long long>(column + columns), name, static_cast<long long>(a->width));
+  require(columns >= 0 && columns <= a->width && column <= a->width - columns,
+          "columns %lld .. +%lld of %s: it has a width of %lld", static_cast<long long>(column),
+          static_cast<long long>(columns), name, static_cast<long long>(a->width));
 }
 
 }  // namespace rora

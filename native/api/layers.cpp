@@ -38,6 +38,10 @@ void check_heads(const rora_attention_shape& s) {
           static_cast<long long>(s.heads), static_cast<long long>(s.kv_heads));
   require(s.head_dim >= 2 && s.head_dim % 2 == 0, "head_dim=%lld: must be even and at least 2",
           static_cast<long long>(s.head_dim));
+  // Products of these are taken below.
+  require(s.heads <= INT32_MAX && s.head_dim <= INT32_MAX,
+          "heads=%lld, head_dim=%lld: must be below 2^31", static_cast<long long>(s.heads),
+          static_cast<long long>(s.head_dim));
 }
 
 // What all three attention calls ask of their common arguments.
@@ -182,9 +186,10 @@ rora_status rora_rope_create(rora_context* context, int64_t positions, int64_t h
             static_cast<long long>(positions));
     require(head_dim >= 2 && head_dim % 2 == 0, "head_dim=%lld: must be even and at least 2",
             static_cast<long long>(head_dim));
-    const int64_t half = head_dim / 2, bytes = positions * half * int64_t(sizeof(float));
-    require(bytes / half / int64_t(sizeof(float)) == positions && bytes > 0,
+    const int64_t half = head_dim / 2;
+    require(positions <= INT64_MAX / int64_t(sizeof(float)) / half,
             "positions=%lld: the table would be too large", static_cast<long long>(positions));
+    const int64_t bytes = positions * half * int64_t(sizeof(float));
     for (int64_t i = 0; i < half; ++i)
       require(std::isfinite(inverse_frequencies[i]), "inverse_frequencies[%lld] is not finite",
               static_cast<long long>(i));
@@ -222,7 +227,10 @@ rora_status rora_rope_apply(const rora_rope* rope, const rora_batch* batch, int6
     require_given(x, "x");
     require_same_context(rope->context, batch->context, "batch");
     require_same_context(rope->context, x->context, "x");
-    require(heads >= 0, "heads=%lld: must not be negative", static_cast<long long>(heads));
+    require(heads >= 0 && heads <= x->width, "heads=%lld: must be 0 .. the width of x (%lld)",
+            static_cast<long long>(heads), static_cast<long long>(x->width));
+    require(rope->head_dim <= x->width, "head_dim=%lld: must be at most the width of x (%lld)",
+            static_cast<long long>(rope->head_dim), static_cast<long long>(x->width));
     require_columns(x, "x", column, heads * rope->head_dim);
     require_tokens(x, "x", batch->tokens);
     for (int64_t t = 0; t < batch->tokens; ++t)

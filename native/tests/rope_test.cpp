@@ -107,7 +107,7 @@ TEST(ropeRefusesBadArgumentsAndWritesNothing) {
   EXPECT_ERROR(rora_rope_create(context, 0, 4, bad, &none), RORA_INVALID_ARGUMENT, "positions=0");
   EXPECT_ERROR(rora_rope_create(context, 4, 3, bad, &none), RORA_INVALID_ARGUMENT, "head_dim=3");
   EXPECT_ERROR(rora_rope_create(context, 4, 4, bad, &none), RORA_INVALID_ARGUMENT, "[1]");
-  EXPECT_ERROR(rora_rope_create(context, INT64_MAX / 4, 4, bad, &none), RORA_INVALID_ARGUMENT,
+  EXPECT_ERROR(rora_rope_create(context, INT64_MAX / 8 + 1, 4, bad, &none), RORA_INVALID_ARGUMENT,
                "too large");
   EXPECT(none == nullptr);
   EXPECT_ERROR(rora_rope_apply(rope, batch, 0, 1, 0, x), RORA_INVALID_ARGUMENT, "position 2");
