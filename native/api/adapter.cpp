@@ -9,7 +9,7 @@ namespace {
 
 // |W[n]|^2 of every row, which stays as long as the adapter keeps its weight.
 void keep_base_squares(rora_adapter& adapter, const rora_weight& weight) {
-  if (adapter.norm_weight == &weight) return;
+  if (adapter.norm_weight == &weight && adapter.norm_version == weight.version) return;
   for (int64_t n = 0; n < weight.out_features; ++n) {
     double sum = 0;
     for (int64_t k = 0; k < weight.in_features; ++k) {
@@ -19,6 +19,7 @@ void keep_base_squares(rora_adapter& adapter, const rora_weight& weight) {
     adapter.base_squares[n] = sum;
   }
   adapter.norm_weight = &weight;
+  adapter.norm_version = weight.version;
 }
 
 }  // namespace
@@ -45,10 +46,23 @@ rora_status rora_adapter_create(rora_context* context, int64_t out_features, int
     require(magnitude_gradient == nullptr || (magnitude != nullptr && lora_A_gradient != nullptr),
             "a gradient of the magnitude needs a magnitude and the other gradients");
     auto fresh = std::make_unique<rora_adapter>();
-    *fresh = {context,   out_features,    in_features,     rank,
-              rank,      scaling,         lora_A,          lora_B,
-              magnitude, lora_A_gradient, lora_B_gradient, magnitude_gradient,
-              nullptr,   nullptr,         nullptr,         nullptr};
+    *fresh = {context,
+              out_features,
+              in_features,
+              rank,
+              rank,
+              scaling,
+              lora_A,
+              lora_B,
+              magnitude,
+              lora_A_gradient,
+              lora_B_gradient,
+              magnitude_gradient,
+              nullptr,
+              0,
+              nullptr,
+              nullptr,
+              nullptr};
     if (magnitude != nullptr) {
       auto* memory =
           static_cast<double*>(allocate(context, 2 * out_features * int64_t(sizeof(double))));
@@ -88,8 +102,10 @@ rora_status rora_adapter_refresh(rora_adapter* adapter, const rora_weight* weigh
     keep_base_squares(*adapter, *weight);
     adapter->context->kernels->dora_norms(*adapter->context,
                                           DoraNormsOp{adapter, weight, adapter->norms});
+    // A row of V that is zero has no direction; its output is zero whatever its scale.
     for (int64_t n = 0; n < adapter->out_features; ++n)
-      adapter->row_scale[n] = adapter->magnitude[n] / adapter->norms[n];
+      adapter->row_scale[n] =
+          adapter->norms[n] > 0 ? adapter->magnitude[n] / adapter->norms[n] : 0.0f;
   });
 }
 

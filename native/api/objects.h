@@ -30,6 +30,7 @@ struct rora_weight {
   rora_dtype dtype;
   int64_t out_features, in_features;
   void* data;
+  uint64_t version;  // another after each write, and of each weight
   float* master;    // bound by rora_weight_train, else NULL
   float* gradient;  // likewise
 };
@@ -62,7 +63,8 @@ struct rora_adapter {
   const float *lora_A, *lora_B, *magnitude;
   float *lora_A_gradient, *lora_B_gradient, *magnitude_gradient;
   // DoRA only, set by rora_adapter_refresh:
-  const rora_weight* norm_weight;  // whose norms base_squares holds
+  const rora_weight* norm_weight;  // whose norms base_squares holds, as of norm_version
+  uint64_t norm_version;
   double* base_squares;            // [out_features] |W[n]|^2
   float* norms;                    // [out_features] |V[n]|
   float* row_scale;                // [out_features] magnitude[n] / |V[n]|

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -11,6 +12,13 @@ namespace rora {
 namespace {
 
 constexpr int64_t kRowsPerTask = 64;
+
+// Tells what is cached of a weight (DoRA's norms) from what it holds now, even if another weight
+// has taken its address.
+uint64_t next_version() {
+  static std::atomic<uint64_t> last{0};
+  return last.fetch_add(1) + 1;
+}
 
 float half_to_float(uint16_t bits) {
   const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
@@ -99,9 +107,9 @@ rora_status rora_weight_create(rora_context* context, rora_dtype dtype, int64_t 
             "weight [%lld, %lld]: both sizes must be 1 .. 2^31 - 1",
             static_cast<long long>(out_features), static_cast<long long>(in_features));
     auto fresh = std::make_unique<rora_weight>();
-    *fresh = {context, dtype, out_features, in_features, nullptr, nullptr, nullptr};
-    fresh->data = allocate(
-        context, product_or_max(out_features * in_features, element_bytes(dtype)));
+    *fresh = {context, dtype, out_features, in_features, nullptr, next_version(), nullptr, nullptr};
+    fresh->data =
+        allocate(context, product_or_max(out_features * in_features, element_bytes(dtype)));
     *weight = fresh.release();
   });
 }
@@ -118,6 +126,7 @@ rora_status rora_weight_write(rora_weight* weight, int64_t row, int64_t rows,
     check_rows(weight, row, rows, source, stride);
     require(source_dtype == RORA_F32 || source_dtype == RORA_BF16 || source_dtype == RORA_F16,
             "source_dtype=%d: must be RORA_F32, RORA_BF16 or RORA_F16", int(source_dtype));
+    weight->version = next_version();
     for_rows(*weight, rows,
              [&](int64_t i) { write_row(*weight, row + i, source_dtype, source, i * stride); });
   });
@@ -145,6 +154,7 @@ rora_status rora_weight_refresh(rora_weight* weight) {
   return guard([&] {
     require(weight != nullptr && weight->master != nullptr,
             "the weight is not trained: call rora_weight_train first");
+    weight->version = next_version();
     for_rows(*weight, weight->out_features, [&](int64_t i) {
       write_row(*weight, i, RORA_F32, weight->master, i * weight->in_features);
     });

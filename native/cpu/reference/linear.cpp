@@ -120,6 +120,7 @@ void adapter_gradients(const Part& part) {
   }
   if (!adapter.magnitude_gradient) return;
   for (int64_t n = 0; n < part.out(); ++n) {
+    if (!(adapter.norms[n] > 0)) continue;  // a zero row has no direction to scale
     double sum = 0;
     for (int64_t t = 0; t < tokens; ++t) sum += part.dy(t, n) * part.adapted(t, n);
     adapter.magnitude_gradient[n] += float(sum / double(adapter.norms[n]));

@@ -193,7 +193,7 @@ struct PanelJob {
   enum Kind {
     kStore,      // y = scale acc row_scale[n] + bias[n] + add
     kMaskedAdd,  // y += mask o acc
-    kDot         // dot_sum[n] += sum_t dot[n, t] acc[n, t] / dot_divisor[n]
+    kDot         // dot_sum[n] += sum_t dot[n, t] acc[n, t] / dot_divisor[n], where that is > 0
   };
   Kind kind = kStore;
   int segments = 0;
@@ -386,7 +386,8 @@ static inline void run_block(const PanelJob& job, int64_t n, int64_t rows, int64
   }
   if (job.kind == PanelJob::kDot)
     for (int64_t i = 0; i < rows; ++i)
-      job.dot_sum[n + i] += float(sums[i] / double(job.dot_divisor[n + i]));
+      if (job.dot_divisor[n + i] > 0)
+        job.dot_sum[n + i] += float(sums[i] / double(job.dot_divisor[n + i]));
 }
 
 constexpr int kMaxJobs = 8;

@@ -43,7 +43,9 @@ RORA_API rora_status rora_adapter_train_rank(rora_adapter* adapter, int64_t rows
 /**
  * Tells the adapter that its tensors changed (after loading or an optimiser step). With DoRA it
  * recomputes |V[n]| from |W[n]|^2 + 2 g (W A^T)[n] . B[n] + g^2 B[n] (A A^T) B[n]^T, without a scratch
- * of out x in; the sums are double. |W[n]|^2 is computed on the first call with this weight.
+ * of out x in. |W[n]|^2 is summed in double, once for what the weight holds; W A^T and A A^T are
+ * float dot products (within (in + 4) 2^-24 of their absolute sums), the rest is double. A row of V
+ * that is zero gets the scale 0 and its magnitude no gradient.
  */
 RORA_API rora_status rora_adapter_refresh(rora_adapter* adapter, const rora_weight* weight);
 

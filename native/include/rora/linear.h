@@ -34,7 +34,7 @@ RORA_API rora_status rora_linear_create(rora_context* context, int32_t projectio
 RORA_API void rora_linear_destroy(rora_linear* linear);
 
 /**
- * Sets projection `index`. All must have the same in_features.
+ * Sets projection `index` and detaches its adapter. All must have the same in_features.
  * @param bias           [out_features] floats from rora_alloc, or NULL
  * @param bias_gradient  its gradient if it is trained, or NULL
  */
