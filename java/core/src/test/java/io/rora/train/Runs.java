@@ -18,6 +18,11 @@ final class Runs {
 
   /** Six shuffled steps with evaluation, dropout and a checkpoint every second step. */
   static TrainOptions.Builder small(Path out) throws IOException {
+    return plain(out).evalData(Golden.load("rora-cut-off").rows()).evalSteps(3);
+  }
+
+  /** The same without evaluation. */
+  static TrainOptions.Builder plain(Path out) throws IOException {
     Golden golden = Golden.load("rora-cut-off");
     return TrainOptions.builder()
         .model(golden.model())
@@ -34,8 +39,6 @@ final class Runs {
         .cutoffLen(96)
         .dtype(DataType.F32)
         .threads(1)
-        .evalData(golden.rows())
-        .evalSteps(3)
         .saveSteps(2);
   }
 
