@@ -18,7 +18,7 @@ public final class CounterRandom {
   private static final double TWO_TO_MINUS_53 = 0x1p-53;
 
   private final long seed;
-  private final long stream;
+  private long stream;
   private final int[] block = new int[4];
   private long blockNumber = -1;
   private long position;
@@ -27,6 +27,13 @@ public final class CounterRandom {
   public CounterRandom(long seed, long stream) {
     this.seed = seed;
     this.stream = stream;
+  }
+
+  /** Goes to word 0 of another stream of the seed. */
+  public void restart(long newStream) {
+    stream = newStream;
+    position = 0;
+    blockNumber = -1;
   }
 
   /** Returns the number of the word that comes next: with seed and stream, the whole state. */

@@ -13,7 +13,7 @@ package io.rora.data;
  */
 public final class RowOrder {
   private final int rows;
-  private final long seed;
+  private final CounterRandom random;
   private final boolean shuffle;
   private final int[] permutation;
   private long epoch = -1;
@@ -29,7 +29,7 @@ public final class RowOrder {
       throw new IllegalArgumentException("there are " + rows + " rows: must be at least 1");
     }
     this.rows = rows;
-    this.seed = seed;
+    this.random = new CounterRandom(seed, 0);
     this.shuffle = shuffle;
     this.permutation = shuffle ? new int[rows] : new int[0];
   }
@@ -58,7 +58,7 @@ public final class RowOrder {
   }
 
   private void shuffle(long newEpoch) {
-    CounterRandom random = new CounterRandom(seed, newEpoch);
+    random.restart(newEpoch);
     for (int i = 0; i < rows; i++) {
       permutation[i] = i;
     }
