@@ -155,7 +155,8 @@ class AdapterConfigTest {
 
   @Test
   void exclusionsAndLayersRestrictTheTargets() throws IOException {
-    TargetModules excluded = plain(", \"exclude_modules\": [\"layers.0.self_attn.q_proj\"]").targets();
+    TargetModules excluded =
+        plain(", \"exclude_modules\": [\"layers.0.self_attn.q_proj\"]").targets();
     assertFalse(excluded.contains(Q0));
     assertTrue(excluded.contains(Q1));
     assertFalse(plain(", \"exclude_modules\": \".*layers.1.self.*\"").targets().contains(Q1));

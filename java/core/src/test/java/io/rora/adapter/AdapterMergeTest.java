@@ -59,8 +59,7 @@ class AdapterMergeTest {
         LlamaModel model = LlamaModel.load(context, source, DataType.F32)) {
       float[] logits = new float[model.config().vocabSize()];
       if (adapterOrNull == null) {
-        try (LlamaDecoder decoder =
-            LlamaDecoder.create(model, DecoderOptions.single(IDS.length))) {
+        try (LlamaDecoder decoder = LlamaDecoder.create(model, DecoderOptions.single(IDS.length))) {
           decoder.prompt(0, IDS, logits);
         }
         return logits;
@@ -86,7 +85,12 @@ class AdapterMergeTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"rora-llama3-tied", "lora-linear-bias", "dora-rora-patterns", "rora-patterns-plus"})
+      strings = {
+        "rora-llama3-tied",
+        "lora-linear-bias",
+        "dora-rora-patterns",
+        "rora-patterns-plus"
+      })
   void theMergedModelComputesWhatModelAndAdapterDo(String name) throws IOException {
     Path adapter = trained(name, 0.1f);
     Path merged = folder.resolve("merged");
@@ -147,8 +151,7 @@ class AdapterMergeTest {
     Path adapter = trained("dora", 0.1f);
     assertThrows(
         IOException.class,
-        () ->
-            AdapterMerge.merge(model("dora"), adapter, folder, null, MergeListener.none()));
+        () -> AdapterMerge.merge(model("dora"), adapter, folder, null, MergeListener.none()));
   }
 
   @Test
@@ -157,9 +160,7 @@ class AdapterMergeTest {
     Path merged = folder.resolve("merged");
     assertThrows(
         IOException.class,
-        () ->
-            AdapterMerge.merge(
-                model("rora-bf16"), adapter, merged, null, MergeListener.none()));
+        () -> AdapterMerge.merge(model("rora-bf16"), adapter, merged, null, MergeListener.none()));
     assertFalse(Files.exists(merged));
   }
 }

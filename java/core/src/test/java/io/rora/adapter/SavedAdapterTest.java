@@ -49,7 +49,13 @@ class SavedAdapterTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"dora", "dora-rora-patterns", "rora-patterns-plus", "lora-linear-bias", "rora-bf16"})
+      strings = {
+        "dora",
+        "dora-rora-patterns",
+        "rora-patterns-plus",
+        "lora-linear-bias",
+        "rora-bf16"
+      })
   void whatPeftWroteIsReadAndWrittenWithoutAChange(String name) throws IOException {
     Path init = golden(name).resolve("init");
     try (RoraContext context = RoraContext.open("cpu", 1);
@@ -169,8 +175,7 @@ class SavedAdapterTest {
 
   @Test
   void anotherRankThanTheConfigurationsIsRefused() throws IOException {
-    assertRefused(
-        A, changed(t -> t.put(A, new float[3 * 40]), Map.of(A, List.of(3L, 40L))));
+    assertRefused(A, changed(t -> t.put(A, new float[3 * 40]), Map.of(A, List.of(3L, 40L))));
   }
 
   @Test

@@ -132,10 +132,12 @@ class TrainerTest {
     List<String> lines = Files.readAllLines(run.resolve("metrics.jsonl"));
     assertEquals(2, lines.size());
     assertTrue(
-        lines.get(0).matches(
-            "\\{\"step\":1,\"loss\":[^,]+,\"grad_norm\":[^,]+,\"lr\":[^,]+,\"tokens\":\\d+,"
-                + "\"supervised_tokens\":\\d+,\"seconds\":[^,]+,\"tokens_per_second\":[^,]+,"
-                + "\"rss_mib\":[^,]+\\}"),
+        lines
+            .get(0)
+            .matches(
+                "\\{\"step\":1,\"loss\":[^,]+,\"grad_norm\":[^,]+,\"lr\":[^,]+,\"tokens\":\\d+,"
+                    + "\"supervised_tokens\":\\d+,\"seconds\":[^,]+,\"tokens_per_second\":[^,]+,"
+                    + "\"rss_mib\":[^,]+\\}"),
         lines.get(0));
     assertTrue(lines.get(1).matches("\\{\"step\":1,\"eval_loss\":[^,]+\\}"), lines.get(1));
   }
@@ -168,8 +170,7 @@ class TrainerTest {
         assertThrows(
             TrainingException.class,
             () ->
-                Trainer.run(
-                    options, TrainListener.none(), new DurableFiles(), new Machine(root)));
+                Trainer.run(options, TrainListener.none(), new DurableFiles(), new Machine(root)));
     assertTrue(e.getMessage().startsWith("not enough memory"), e.getMessage());
     assertTrue(e.getMessage().contains("--cutoff-len"), e.getMessage());
     assertFalse(Files.exists(run));
@@ -230,12 +231,7 @@ class TrainerTest {
   private float[] startOf(String... targets) throws IOException {
     Path run = temporary.resolve(String.join("-", targets));
     // A step whose rate is next to nothing shows where it started.
-    Runs.run(
-        Runs.plain(run)
-            .targetModules(targets)
-            .learningRate(1e-30)
-            .warmupSteps(0)
-            .maxSteps(1));
+    Runs.run(Runs.plain(run).targetModules(targets).learningRate(1e-30).warmupSteps(0).maxSteps(1));
     try (SavedAdapter saved = SavedAdapter.open(run)) {
       return saved.loraA(
           saved.modules().stream().filter(m -> m.path().endsWith("q_proj")).findFirst().get());
