@@ -140,7 +140,8 @@ final class BaseModel {
     writeRandomWeights(directory.resolve(WEIGHTS));
   }
 
-  private static Map<String, Object> tokenizer(ToyWorld world) {
+  /** The tokenizer that the world's text gives. */
+  static Map<String, Object> tokenizer(ToyWorld world) {
     List<String> text = new ArrayList<>(world.text(TOKENIZER_ROWS));
     for (Question question : world.trainingQuestions()) {
       for (int i = 0; i < QUESTION_WEIGHT; i++) {

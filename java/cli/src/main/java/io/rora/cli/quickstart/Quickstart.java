@@ -87,7 +87,11 @@ public final class Quickstart {
 
   /** Does everything and prints table, explanation and what to type next. */
   public void run() throws IOException {
-    List<RunResult> runs = runAll();
+    report(runAll());
+  }
+
+  /** Writes the page and prints. */
+  void report(List<RunResult> runs) throws IOException {
     List<String> next = next();
     Files.writeString(out.resolve(PAGE), ReportPage.of(runs, EXPLANATION, next));
     TextTable table = new TextTable(RunResult.COLUMNS);
