@@ -77,7 +77,7 @@ class RealModelTest {
       Generation generation =
           generator.generate(
               "The capital of France is",
-              GenerationOptions.greedy(13),
+              GenerationOptions.greedy(14),
               piece -> {
                 streamed.append(piece);
                 return true;
