@@ -70,7 +70,7 @@ final class Inspection {
   }
 
   private void put(String name, Object value) {
-    json.put(name, value);
+    json.put(name.replace(' ', '_'), value);
     text.append(Units.format("%-12s%s\n", name, ErrorReport.oneLine(String.valueOf(value))));
   }
 
