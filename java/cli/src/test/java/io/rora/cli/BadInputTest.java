@@ -210,9 +210,18 @@ class BadInputTest {
       Path rows = folder.resolve("broken.jsonl");
       Files.writeString(rows, Files.readString(world.rows) + "\n" + rowAndWords[0] + "\n");
       Cli.Result result =
-          Cli.run("train", "--model", world.model, "--data", rows, "--out", out,
-              "--prompt-template", "cloze");
-      assertTrue(result.expect(1).error().contains("broken.jsonl: " + rowAndWords[1]), result.err());
+          Cli.run(
+              "train",
+              "--model",
+              world.model,
+              "--data",
+              rows,
+              "--out",
+              out,
+              "--prompt-template",
+              "cloze");
+      assertTrue(
+          result.expect(1).error().contains("broken.jsonl: " + rowAndWords[1]), result.err());
       assertFalse(Files.exists(out));
     }
     Files.writeString(world.rows, "");
@@ -263,8 +272,16 @@ class BadInputTest {
         List.of(
             Cli.run("generate", "--model", world.model, "--adapter", adapter, "--prompt", "x"),
             Cli.run("merge", "--model", world.model, "--adapter", adapter, "--out", out),
-            Cli.run("train", "--model", world.model, "--data", world.rows, "--out", out,
-                "--init-adapter", adapter));
+            Cli.run(
+                "train",
+                "--model",
+                world.model,
+                "--data",
+                world.rows,
+                "--out",
+                out,
+                "--init-adapter",
+                adapter));
     for (String name : new String[] {"adapter_model.safetensors", "model.safetensors"}) {
       assertFalse(Files.exists(out.resolve(name)), name + " was written");
     }
@@ -307,7 +324,15 @@ class BadInputTest {
               .contains("file"));
     }
     assertTrue(
-        Cli.run("eval", "--model", world.model, "--data", world.rows, "--task", "cloze", "--json",
+        Cli.run(
+                "eval",
+                "--model",
+                world.model,
+                "--data",
+                world.rows,
+                "--task",
+                "cloze",
+                "--json",
                 file.resolve("below"))
             .expect(1)
             .error()

@@ -74,8 +74,19 @@ class CommandsTest {
   private JsonNode eval(String task, Object... more) throws IOException {
     Path file = folder.resolve(task + ".json");
     Object[] words = {
-      "eval", "--model", world.model, "--adapter", run, "--data", world.rows, "--task", task,
-      "--json", file, "--dtype", "fp32"
+      "eval",
+      "--model",
+      world.model,
+      "--adapter",
+      run,
+      "--data",
+      world.rows,
+      "--task",
+      task,
+      "--json",
+      file,
+      "--dtype",
+      "fp32"
     };
     Object[] all = Arrays.copyOf(words, words.length + more.length);
     System.arraycopy(more, 0, all, words.length, more.length);
@@ -112,16 +123,24 @@ class CommandsTest {
   @Test
   void perplexityTakesTheTemplateFromTheAdaptersRun() throws IOException {
     JsonNode cloze = eval("perplexity");
-    assertEquals(
-        List.of("task", "n", "mean_nll", "perplexity", "tokens"), names(cloze));
+    assertEquals(List.of("task", "n", "mean_nll", "perplexity", "tokens"), names(cloze));
     assertEquals(
         Math.exp(cloze.get("mean_nll").asDouble()), cloze.get("perplexity").asDouble(), 1e-9);
     JsonNode alpaca = eval("perplexity", "--prompt-template", "alpaca");
     assertTrue(alpaca.get("tokens").asInt() > cloze.get("tokens").asInt());
     Path best = folder.resolve("best.json");
     Cli.run(
-            "eval", "--model", world.model, "--adapter", run.resolve("best"), "--data", world.rows,
-            "--task", "perplexity", "--json", best)
+            "eval",
+            "--model",
+            world.model,
+            "--adapter",
+            run.resolve("best"),
+            "--data",
+            world.rows,
+            "--task",
+            "perplexity",
+            "--json",
+            best)
         .expect(0);
     assertEquals(cloze.get("tokens"), JSON.readTree(best.toFile()).get("tokens"));
   }
@@ -135,8 +154,15 @@ class CommandsTest {
   @Test
   void generateStreamsTheTextOrPrintsJson() throws IOException {
     Object[] words = {
-      "generate", "--model", world.model, "--prompt", "The bed of", "--max-new-tokens", 5,
-      "--dtype", "fp32"
+      "generate",
+      "--model",
+      world.model,
+      "--prompt",
+      "The bed of",
+      "--max-new-tokens",
+      5,
+      "--dtype",
+      "fp32"
     };
     String text = Cli.run(words).expect(0).out();
     Object[] asJson = Arrays.copyOf(words, words.length + 1);
@@ -150,16 +176,28 @@ class CommandsTest {
   @Test
   void mergedModelSaysWhatBaseAndAdapterSay() throws IOException {
     Path merged = folder.resolve("merged");
-    Cli.run(
-            "merge", "--model", world.model, "--adapter", run, "--out", merged, "--dtype", "fp32")
+    Cli.run("merge", "--model", world.model, "--adapter", run, "--out", merged, "--dtype", "fp32")
         .expect(0);
     Object[] tail = {"--data", world.rows, "--task", "cloze", "--dtype", "fp32", "--json"};
     Path a = folder.resolve("a.json");
     Path b = folder.resolve("b.json");
-    Cli.run("eval", "--model", world.model, "--adapter", run, tail[0], tail[1], tail[2], tail[3],
-            tail[4], tail[5], tail[6], a)
+    Cli.run(
+            "eval",
+            "--model",
+            world.model,
+            "--adapter",
+            run,
+            tail[0],
+            tail[1],
+            tail[2],
+            tail[3],
+            tail[4],
+            tail[5],
+            tail[6],
+            a)
         .expect(0);
-    Cli.run("eval", "--model", merged, tail[0], tail[1], tail[2], tail[3], tail[4], tail[5],
+    Cli.run(
+            "eval", "--model", merged, tail[0], tail[1], tail[2], tail[3], tail[4], tail[5],
             tail[6], b)
         .expect(0);
     JsonNode apart = JSON.readTree(a.toFile()).get("predictions");
@@ -230,12 +268,33 @@ class CommandsTest {
   void fullFineTuningWritesAModelThatTheOtherCommandsTake() throws IOException {
     Path full = folder.resolve("full");
     Cli.run(
-            "train", "--model", world.model, "--data", world.rows, "--out", full, "--method",
-            "full", "--max-steps", 1, "--lr", "1e-5", "--prompt-template", "cloze")
+            "train",
+            "--model",
+            world.model,
+            "--data",
+            world.rows,
+            "--out",
+            full,
+            "--method",
+            "full",
+            "--max-steps",
+            1,
+            "--lr",
+            "1e-5",
+            "--prompt-template",
+            "cloze")
         .expect(0);
     Cli.run("generate", "--model", full, "--prompt", "The bed of", "--max-new-tokens", 2).expect(0);
     assertTrue(
-        Cli.run("eval", "--model", world.model, "--adapter", full, "--data", world.rows, "--task",
+        Cli.run(
+                "eval",
+                "--model",
+                world.model,
+                "--adapter",
+                full,
+                "--data",
+                world.rows,
+                "--task",
                 "cloze")
             .expect(1)
             .error()
@@ -245,7 +304,8 @@ class CommandsTest {
   @Test
   void infoNamesKernelsAndSaysWhyThereIsNoGpu() {
     Cli.Result info = Cli.run("info").expect(0);
-    for (String name : new String[] {"rora", "cpu features", "kernels", "threads", "memory", "gpus"}) {
+    for (String name :
+        new String[] {"rora", "cpu features", "kernels", "threads", "memory", "gpus"}) {
       assertTrue(info.out().contains("\n" + name) || info.out().startsWith(name), info.out());
     }
   }

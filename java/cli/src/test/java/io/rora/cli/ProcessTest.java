@@ -84,8 +84,7 @@ class ProcessTest {
   @Test
   void outputIsUtf8WhateverTheLocaleSays() throws Exception {
     List<String> latin = java("-Dfile.encoding=ISO-8859-1");
-    Cli.Result result =
-        run(with(latin, "inspect", "\u00e9\u4e2d"), Map.of("LC_ALL", "C.UTF-8"));
+    Cli.Result result = run(with(latin, "inspect", "\u00e9\u4e2d"), Map.of("LC_ALL", "C.UTF-8"));
     assertTrue(result.expect(1).error().contains("\u00e9\u4e2d: no such file"), result.err());
   }
 
@@ -110,8 +109,7 @@ class ProcessTest {
   void aFullDiskUnderTheResultsIsAnError() throws Exception {
     Path full = Path.of("/dev/full");
     assumeTrue(Files.exists(full), "there is no /dev/full");
-    Process process =
-        builder(with(java(), "info"), Map.of()).redirectOutput(full.toFile()).start();
+    Process process = builder(with(java(), "info"), Map.of()).redirectOutput(full.toFile()).start();
     assertTrue(process.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS));
     assertEquals(1, process.exitValue());
     assertTrue(Files.readString(folder.resolve("stderr")).contains("standard output"));
@@ -121,8 +119,23 @@ class ProcessTest {
   void aFullDiskLosesNothingAndTheRunGoesOnWhenThereIsRoom() throws Exception {
     Path out = folder.resolve("run");
     Object[] train = {
-      "train", "--model", world.model, "--data", world.rows, "--out", out, "--max-steps", "4",
-      "--batch-size", "4", "--rank", "64", "--prompt-template", "cloze", "--save-steps", "2"
+      "train",
+      "--model",
+      world.model,
+      "--data",
+      world.rows,
+      "--out",
+      out,
+      "--max-steps",
+      "4",
+      "--batch-size",
+      "4",
+      "--rank",
+      "64",
+      "--prompt-template",
+      "cloze",
+      "--save-steps",
+      "2"
     };
     // No file may grow beyond 64 KiB: what a full disk is to a checkpoint.
     List<String> limited =
@@ -151,8 +164,23 @@ class ProcessTest {
   void terminationLeavesACheckpointFromWhichTheRunEndsInTheSameBits() throws Exception {
     Path out = folder.resolve("run");
     Object[] train = {
-      "train", "--model", world.model, "--data", world.rows, "--out", out, "--max-steps", "60",
-      "--batch-size", "8", "--rank", "4", "--prompt-template", "cloze", "--save-steps", "1000"
+      "train",
+      "--model",
+      world.model,
+      "--data",
+      world.rows,
+      "--out",
+      out,
+      "--max-steps",
+      "60",
+      "--batch-size",
+      "8",
+      "--rank",
+      "4",
+      "--prompt-template",
+      "cloze",
+      "--save-steps",
+      "1000"
     };
     Process process =
         builder(with(java(), train), Map.of()).redirectError(ProcessBuilder.Redirect.PIPE).start();
@@ -164,7 +192,7 @@ class ProcessTest {
         line = lines.readLine();
       }
       assertTrue(line != null, "it never came to step 3");
-      process.destroy(); // SIGTERM
+      process.toHandle().destroy(); // SIGTERM; the process itself would also close the pipe
       while (lines.readLine() != null) {}
     }
     assertTrue(process.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS));

@@ -30,8 +30,7 @@ final class TinyWorld {
         Files.copy(in, world.model.resolve(name));
       }
     }
-    String lines =
-        IntStream.range(0, 8).mapToObj(TinyWorld::row).collect(Collectors.joining("\n"));
+    String lines = IntStream.range(0, 8).mapToObj(TinyWorld::row).collect(Collectors.joining("\n"));
     Files.writeString(world.rows, lines);
     return world;
   }
@@ -51,8 +50,25 @@ final class TinyWorld {
   /** Trains two steps into a directory. */
   Cli.Result train(Path out, Object... more) {
     Object[] words = {
-      "train", "--model", model, "--data", rows, "--out", out, "--max-steps", 2, "--batch-size", 4,
-      "--rank", 4, "--alpha", 8, "--prompt-template", "cloze", "--threads", 1
+      "train",
+      "--model",
+      model,
+      "--data",
+      rows,
+      "--out",
+      out,
+      "--max-steps",
+      2,
+      "--batch-size",
+      4,
+      "--rank",
+      4,
+      "--alpha",
+      8,
+      "--prompt-template",
+      "cloze",
+      "--threads",
+      1
     };
     Object[] all = new Object[words.length + more.length];
     System.arraycopy(words, 0, all, 0, words.length);

@@ -35,12 +35,14 @@ class QuickstartTest {
     List<RunResult> runs = quickstart.runAll();
     assertEquals(6, runs.size());
     for (RunResult run : runs) {
-      assertTrue(run.before() > 0.15 && run.before() < 0.35, run.name() + " before " + run.before());
+      assertTrue(
+          run.before() > 0.15 && run.before() < 0.35, run.name() + " before " + run.before());
       assertTrue(run.after() > 0.8, run.name() + " after " + run.after());
       assertTrue(run.lastLoss() < 0.1 * run.firstLoss(), run.name() + " loss " + run.lastLoss());
       assertTrue(Files.exists(folder.resolve(run.name()).resolve("adapter_model.safetensors")));
     }
-    // At B = 0 the gradient norm falls as rank^-1/2 with alpha / rank and is flat with alpha / sqrt(rank).
+    // At B = 0 the gradient norm falls as rank^-1/2 with alpha / rank and is flat with alpha /
+    // sqrt(rank).
     assertEquals(0.25, ratio(runs, "lora-r64", "lora-r4"), 0.1);
     assertEquals(1.0, ratio(runs, "rora-r64", "rora-r4"), 0.35);
     quickstart.report(runs);

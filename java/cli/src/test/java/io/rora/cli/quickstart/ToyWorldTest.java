@@ -17,7 +17,8 @@ import org.junit.jupiter.api.Test;
 
 class ToyWorldTest {
   private static final Set<String> EVERYDAY_WORDS =
-      Set.of("where", "which", "what", "who", "does", "is", "the", "of", "a", "to", "at", "have",
+      Set.of(
+          "where", "which", "what", "who", "does", "is", "the", "of", "a", "to", "at", "have",
           "get");
 
   private final ToyWorld world = Quickstart.world();
