@@ -74,18 +74,20 @@ void* allocate(rora_context* context, int64_t bytes) {
   require(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
   if (bytes > INT64_MAX - 2 * kHugePage)
     fail(RORA_OUT_OF_MEMORY, "out of memory: more bytes asked for than can be addressed");
-  // Large blocks begin on huge pages: weights are read with long strides.
-  const int64_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
-  const int64_t total = round_up(bytes + alignment, alignment);
-  void* block = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(total));
-  if (block == nullptr)
+  // Large blocks lie on huge pages, as weights are read with long strides; but only on whole ones,
+  // and the header shares the first, so that a block takes no more memory than it needs.
+  const bool large = bytes >= 2 * kHugePage;
+  const int64_t total = round_up(bytes + kAlignment, kAlignment);
+  void* block = nullptr;
+  if (posix_memalign(&block, static_cast<size_t>(large ? kHugePage : kAlignment),
+                     static_cast<size_t>(total)) != 0)
     fail(RORA_OUT_OF_MEMORY,
          "out of memory: %lld bytes asked for, %lld already in use by this context",
          static_cast<long long>(bytes), static_cast<long long>(context->bytes));
-  if (alignment == kHugePage) madvise(block, static_cast<size_t>(total), MADV_HUGEPAGE);
-  char* memory = static_cast<char*>(block) + alignment;
-  std::memset(memory, 0, static_cast<size_t>(total - alignment));
-  int64_t header[2] = {bytes, alignment};
+  if (large) madvise(block, static_cast<size_t>(total / kHugePage * kHugePage), MADV_HUGEPAGE);
+  char* memory = static_cast<char*>(block) + kAlignment;
+  std::memset(memory, 0, static_cast<size_t>(total - kAlignment));
+  int64_t header[2] = {bytes, kAlignment};
   std::memcpy(memory - sizeof header, header, sizeof header);
   context->bytes += bytes;
   return memory;

@@ -24,8 +24,11 @@ import java.util.Map;
  * @param process the Java machine with its libraries, the tokenizer and scratch memory
  */
 record MemoryEstimate(long weights, long trained, long activations, long data, long process) {
-  // Measured: a Java machine with the bindings, the tokenizer's library and what loading leaves.
+  // Measured: a Java machine with the bindings and what loading leaves; the tokenizer's library,
+  // by its vocabulary; the texts of the rows while they are tokenised, by their tokens.
   private static final long PROCESS_BYTES = 150L << 20;
+  private static final long TOKENIZER_BYTES_PER_TOKEN = 1800;
+  private static final long TEXT_SHARE = 4;
   // The logits of a few hundred tokens at a time, in float32.
   private static final long LOGIT_ROWS = 256;
   // Values, gradients and two moments.
@@ -60,8 +63,9 @@ record MemoryEstimate(long weights, long trained, long activations, long data, l
         LlamaModel.bytes(model, subject.type()),
         ARENAS * Float.BYTES * floats,
         LlamaPass.bytes(model, subject.type(), subject.pass(maxTokens, checkpointing)),
-        subject.dataBytes(),
-        PROCESS_BYTES + LOGIT_ROWS * model.vocabSize() * Float.BYTES);
+        TEXT_SHARE * subject.dataBytes(),
+        PROCESS_BYTES
+            + model.vocabSize() * (TOKENIZER_BYTES_PER_TOKEN + LOGIT_ROWS * Float.BYTES));
   }
 
   long total() {
