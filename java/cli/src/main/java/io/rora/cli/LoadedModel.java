@@ -74,7 +74,6 @@ public final class LoadedModel implements AutoCloseable {
       return new OpenAdapter(Adapters.none(), null);
     }
     try (SavedAdapter saved = SavedAdapter.open(directory)) {
-      saved.requireFor(model.config());
       AdapterSet set = AdapterSet.load(model, saved);
       return new OpenAdapter(set, set);
     }
