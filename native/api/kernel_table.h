@@ -1,5 +1,5 @@
-// What a backend provides: one function per operator, each taking the context and an op struct whose
-// arguments the entry point has checked. Reading a table tells what exists.
+// What a backend provides: one function per operator, each taking the context and an op struct
+// whose arguments the entry point has checked. Reading a table tells what exists.
 #pragma once
 
 #include "rora/rora.h"

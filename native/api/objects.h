@@ -1,5 +1,5 @@
-// The objects behind the C API's opaque handles. Entry points (api/*.cpp) check arguments and fill an op
-// struct (api/kernel_table.h); backends read these structs and nothing else.
+// The objects behind the C API's opaque handles. Entry points (api/*.cpp) check arguments and fill
+// an op struct (api/kernel_table.h); backends read these structs and nothing else.
 #pragma once
 
 #include <cstdint>
@@ -23,16 +23,16 @@ struct rora_context {
   int64_t bytes;  // of device memory handed out
 };
 
-// Row-major [out_features, in_features]; kernels pack blocks of it into their scratch on the fly, so
-// that one copy serves the forward pass, the input gradient and every number of tokens.
+// Row-major [out_features, in_features]; kernels pack blocks of it into their scratch on the fly,
+// so that one copy serves the forward pass, the input gradient and every number of tokens.
 struct rora_weight {
   rora_context* context;
   rora_dtype dtype;
   int64_t out_features, in_features;
   void* data;
   uint64_t version;  // another after each write, and of each weight
-  float* master;    // bound by rora_weight_train, else NULL
-  float* gradient;  // likewise
+  float* master;     // bound by rora_weight_train, else NULL
+  float* gradient;   // likewise
 };
 
 // Token panels (research: lanes are tokens, weights are broadcast). A panel holds 64 tokens of all
@@ -58,16 +58,16 @@ struct rora_batch {
 struct rora_adapter {
   rora_context* context;
   int64_t out_features, in_features, rank;
-  int64_t train_rank;  // the first train_rank rows of lora_A and columns of lora_B receive gradients
+  int64_t train_rank;  // that many rows of lora_A and columns of lora_B receive gradients
   float scaling;
   const float *lora_A, *lora_B, *magnitude;
   float *lora_A_gradient, *lora_B_gradient, *magnitude_gradient;
   // DoRA only, set by rora_adapter_refresh:
   const rora_weight* norm_weight;  // whose norms base_squares holds, as of norm_version
   uint64_t norm_version;
-  double* base_squares;            // [out_features] |W[n]|^2
-  float* norms;                    // [out_features] |V[n]|
-  float* row_scale;                // [out_features] magnitude[n] / |V[n]|
+  double* base_squares;  // [out_features] |W[n]|^2
+  float* norms;          // [out_features] |V[n]|
+  float* row_scale;      // [out_features] magnitude[n] / |V[n]|
 };
 
 struct rora_linear {

@@ -1,5 +1,5 @@
-// Addressing of token panels (api/objects.h describes the layout) for any backend on the CPU. These are
-// plain accessors: reference kernels, conversions and tests use them; cpu/simd has its own row access.
+// Addressing of token panels (api/objects.h describes the layout) for any backend on the CPU. These
+// are plain accessors: reference kernels, conversions and tests use them; cpu/simd has its own.
 #pragma once
 
 #include <cstring>

@@ -26,11 +26,11 @@ inline uint32_t dropout_threshold(float probability) {
   return uint32_t(double(probability) * 4294967296.0);
 }
 
-// The random word of one element of a projection's input: feature f of the token with number `order`
-// in the optimiser batch.
-inline uint32_t dropout_word(uint64_t seed, uint64_t step, uint32_t stream, int32_t order, int64_t f) {
-  const Philox4 words =
-      philox(seed, uint32_t(order), uint32_t(f >> 2), stream, uint32_t(step));
+// The random word of one element of a projection's input: feature f of the token with number
+// `order` in the optimiser batch.
+inline uint32_t dropout_word(uint64_t seed, uint64_t step, uint32_t stream, int32_t order,
+                             int64_t f) {
+  const Philox4 words = philox(seed, uint32_t(order), uint32_t(f >> 2), stream, uint32_t(step));
   return words.word[f & 3];
 }
 

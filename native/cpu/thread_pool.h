@@ -1,5 +1,5 @@
-// A fixed set of threads that run numbered tasks. The caller computes too. Which thread runs a task is
-// not determined; a kernel must give each output to one task, so that results do not depend on it.
+// A fixed set of threads that run numbered tasks. The caller computes too. Which thread runs a task
+// is not determined; a kernel must give each output to one task, and results do not depend on it.
 #pragma once
 
 #include <cstdint>

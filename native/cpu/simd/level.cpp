@@ -1,5 +1,5 @@
-// The CPU backend for one instruction set: compiled once for each level, with that level's flags and
-// RORA_LEVEL set to its name.
+// The CPU backend for one instruction set: compiled once for each level, with that level's flags
+// and RORA_LEVEL set to its name.
 #include "cpu/simd/attention_backward.h"
 #include "cpu/simd/attention_cached.h"
 #include "cpu/simd/embedding.h"

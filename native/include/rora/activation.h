@@ -8,9 +8,9 @@ extern "C" {
 #endif
 
 /**
- * What layers exchange: [tokens, width] in the backend's own layout, with room behind the features for
- * the low-rank products of the linear group that reads it (`tail` columns; design: X and H' are one
- * operand of a longer reduction).
+ * What layers exchange: [tokens, width] in the backend's own layout, with room behind the features
+ * for the low-rank products of the linear group that reads it (`tail` columns; design: X and H' are
+ * one operand of a longer reduction).
  */
 typedef struct rora_activation rora_activation;
 
@@ -22,7 +22,8 @@ RORA_API rora_status rora_activation_create(rora_context* context, rora_dtype dt
 /** Destroys an activation. NULL does nothing. */
 RORA_API void rora_activation_destroy(rora_activation* activation);
 
-/** Sets the number of tokens, 0 .. max_tokens. Contents of tokens added are undefined but finite. */
+/** Sets the number of tokens, 0 .. max_tokens. Contents of tokens added are undefined but finite.
+ */
 RORA_API rora_status rora_activation_resize(rora_activation* activation, int64_t tokens);
 
 /** The number of tokens. */
@@ -51,9 +52,10 @@ RORA_API rora_status rora_activation_add(const rora_activation* source, rora_act
 RORA_API rora_status rora_activation_clear(rora_activation* activation);
 
 /**
- * Copies `count` tokens, source row `source_token + i` to target row `target_token + i`, features only.
- * The target must hold those rows already. Source and target may be the same object if the ranges do
- * not overlap. Used to gather the last token of a prompt and to reorder beams in a key/value cache.
+ * Copies `count` tokens, source row `source_token + i` to target row `target_token + i`, features
+ * only. The target must hold those rows already. Source and target may be the same object if the
+ * ranges do not overlap. Used to gather the last token of a prompt and to reorder beams in a
+ * key/value cache.
  */
 RORA_API rora_status rora_activation_copy_tokens(const rora_activation* source,
                                                  int64_t source_token, rora_activation* target,

@@ -18,11 +18,12 @@ RORA_API rora_status rora_batch_create(rora_context* context, int64_t max_tokens
 RORA_API void rora_batch_destroy(rora_batch* batch);
 
 /**
- * Fills a batch from host arrays of `tokens` elements each. Documents lie one after the other; nothing
- * crosses from one to the next.
+ * Fills a batch from host arrays of `tokens` elements each. Documents lie one after the other;
+ * nothing crosses from one to the next.
  *
  * @param ids        token ids, >= 0
- * @param labels     the id that token t must predict (already shifted), or -100 for none; NULL: none
+ * @param labels     the id that token t must predict (already shifted), or -100 for none; NULL:
+ * none
  * @param positions  position in the token's own document, from 0, for RoPE
  * @param begins     the row of the key/value matrix where the token's document begins: the token
  *                   attends to rows begins[t] .. begins[t] + positions[t]. In training rows are the

@@ -8,8 +8,8 @@ extern "C" {
 #endif
 
 /**
- * A device, its threads and the memory handed out on it. Not thread-safe: one caller at a time. Every
- * object made on a context must be destroyed before it.
+ * A device, its threads and the memory handed out on it. Not thread-safe: one caller at a time.
+ * Every object made on a context must be destroyed before it.
  */
 typedef struct rora_context rora_context;
 
@@ -20,8 +20,8 @@ typedef struct rora_context rora_context;
  * (reference, portable, avx2, avx512, avx512bf16) caps it; another value is an error.
  *
  * @param device   "cpu"; "cuda" or "cuda:i" where that backend is built
- * @param threads  threads that compute, the caller's included; 0 takes one for each core. Results do
- *                 not depend on it.
+ * @param threads  threads that compute, the caller's included; 0 takes one for each core. Results
+ * do not depend on it.
  * @return RORA_UNSUPPORTED if the device cannot be used; the message says why
  */
 RORA_API rora_status rora_context_open(const char* device, int32_t threads, rora_context** context);
@@ -38,7 +38,8 @@ RORA_API int32_t rora_context_threads(const rora_context* context);
 /** Bytes of this context's memory in use: all objects and every rora_alloc not yet freed. */
 RORA_API int64_t rora_context_bytes(const rora_context* context);
 
-/** What cpuid reports, as words separated by spaces, of those rora can use: `avx2 fma avx512f ...`. */
+/** What cpuid reports, as words separated by spaces, of those rora can use: `avx2 fma avx512f ...`.
+ */
 RORA_API const char* rora_cpu_features(void);
 
 /** Allocates zeroed memory of the device, aligned to 64 bytes. Zero bytes are legal. */

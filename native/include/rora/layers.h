@@ -18,8 +18,8 @@ RORA_API rora_status rora_embedding_backward(rora_weight* table, const rora_batc
                                              const rora_activation* dy);
 
 /**
- * RMSNorm (arXiv:1910.07467):  y = x r weight,  r = 1 / sqrt(mean(x^2) + eps) of each token. With bf16
- * activations x r is rounded to bf16 before the product, as transformers does.
+ * RMSNorm (arXiv:1910.07467):  y = x r weight,  r = 1 / sqrt(mean(x^2) + eps) of each token. With
+ * bf16 activations x r is rounded to bf16 before the product, as transformers does.
  * @param weight  [width] floats from rora_alloc
  */
 RORA_API rora_status rora_rmsnorm_forward(const rora_activation* x, const float* weight, float eps,
@@ -39,8 +39,8 @@ typedef struct rora_rope rora_rope;
 
 /**
  * Makes the table of rotary angles (arXiv:2104.09864) for positions [0, positions).
- * @param inverse_frequencies  head_dim / 2 host floats, scaling (linear, llama3) already applied; the
- *                             angle is position * inverse_frequency in float, as transformers does
+ * @param inverse_frequencies  head_dim / 2 host floats, scaling (linear, llama3) already applied;
+ * the angle is position * inverse_frequency in float, as transformers does
  */
 RORA_API rora_status rora_rope_create(rora_context* context, int64_t positions, int64_t head_dim,
                                       const float* inverse_frequencies, rora_rope** rope);
@@ -80,8 +80,8 @@ typedef struct rora_attention_shape {
 
 /**
  * @param y    [tokens, heads * head_dim]
- * @param lse  [heads, capacity] floats from rora_alloc, capacity being qkv's max_tokens rounded up to
- *             64: the log of the sum of exponentials, which the backward pass reads; or NULL
+ * @param lse  [heads, capacity] floats from rora_alloc, capacity being qkv's max_tokens rounded up
+ * to 64: the log of the sum of exponentials, which the backward pass reads; or NULL
  */
 RORA_API rora_status rora_attention_forward(const rora_attention_shape* shape,
                                             const rora_batch* batch, const rora_activation* qkv,
@@ -95,8 +95,8 @@ RORA_API rora_status rora_attention_backward(const rora_attention_shape* shape,
 
 /**
  * Attention with a key/value cache. First stores the tokens' keys and values in the cache at rows
- * begins[t] + positions[t] (keys from column 0, values from column kv_heads * head_dim rounded up to
- * even), then token t attends to cache rows begins[t] .. begins[t] + positions[t].
+ * begins[t] + positions[t] (keys from column 0, values from column kv_heads * head_dim rounded up
+ * to even), then token t attends to cache rows begins[t] .. begins[t] + positions[t].
  * @param cache  [rows, 2 * even(kv_heads * head_dim)], resized to all its rows by the caller
  */
 RORA_API rora_status rora_attention_cached(const rora_attention_shape* shape,

@@ -11,9 +11,9 @@ extern "C" {
 #endif
 
 /**
- * A group of projections that read the same input (q/k/v, gate/up, or a single one), with an optional
- * adapter each. Its output is one activation in which the projections stand side by side, each from
- * an even column on (rora_linear_column). For one projection:
+ * A group of projections that read the same input (q/k/v, gate/up, or a single one), with an
+ * optional adapter each. Its output is one activation in which the projections stand side by side,
+ * each from an even column on (rora_linear_column). For one projection:
  *
  *   Y = X W^T + bias + s (X A^T) B^T      is one reduction  [X | H'] [W | B]^T,  H' = s X A^T
  *   dX = dY W + s (dY B) A                is one reduction  [dY | G'] [W ; A],   G' = s dY B
@@ -21,8 +21,8 @@ extern "C" {
  *
  * H' lives in the tail of X and G' in the tail of dY, so an activation that a group reads or whose
  * gradient it receives needs a tail of rora_linear_tail(). With dropout p the adapter sees
- * (m o X) / (1 - p), m a mask of its own for each projection, made by Philox4x32-10 from (seed, step,
- * stream, token order, feature) and never stored.
+ * (m o X) / (1 - p), m a mask of its own for each projection, made by Philox4x32-10 from (seed,
+ * step, stream, token order, feature) and never stored.
  */
 typedef struct rora_linear rora_linear;
 
@@ -53,15 +53,15 @@ RORA_API rora_status rora_linear_set_adapter(rora_linear* linear, int32_t index,
 RORA_API rora_status rora_linear_set_dropout(rora_linear* linear, float probability, uint64_t seed,
                                              uint64_t step, uint32_t stream);
 
-/** The column where projection `index` starts in the group's output; at `projections`: its width. */
+/** The column where projection `index` starts in the output; at `projections`: its width. */
 RORA_API int64_t rora_linear_column(const rora_linear* linear, int32_t index);
 
 /** Tail columns that x and dy need: the sum of the attached ranks, each rounded up to even. */
 RORA_API int64_t rora_linear_tail(const rora_linear* linear);
 
 /**
- * y = linear(x), plus `residual` if it is not NULL (which may be y itself). Writes H' into x's tail and
- * resizes y to x's tokens.
+ * y = linear(x), plus `residual` if it is not NULL (which may be y itself). Writes H' into x's tail
+ * and resizes y to x's tokens.
  * @param batch  needed with dropout, for its order; else may be NULL
  */
 RORA_API rora_status rora_linear_forward(rora_linear* linear, const rora_batch* batch,
@@ -73,8 +73,8 @@ RORA_API rora_status rora_linear_shrink(rora_linear* linear, const rora_batch* b
                                         rora_activation* x);
 
 /**
- * Backward. Writes G' into dy's tail, adds to the gradients of the adapters (and of trained weights and
- * biases), then computes dx if it is not NULL.
+ * Backward. Writes G' into dy's tail, adds to the gradients of the adapters (and of trained weights
+ * and biases), then computes dx if it is not NULL.
  *
  * @param x           the input, with H' in its tail; not needed (NULL) if nothing here is trained
  * @param dy          gradient of the output
@@ -86,8 +86,8 @@ RORA_API rora_status rora_linear_backward(rora_linear* linear, const rora_batch*
                                           int32_t accumulate, rora_activation* dx);
 
 /**
- * A linear layer and its adapter on row-major host floats, for other trainers; the same kernels behind
- * a converting boundary:  y = x W^T + scaling (x lora_A^T) lora_B^T.
+ * A linear layer and its adapter on row-major host floats, for other trainers; the same kernels
+ * behind a converting boundary:  y = x W^T + scaling (x lora_A^T) lora_B^T.
  *
  * @param weight   W [out_features, in_features], frozen, prepared once
  * @param tokens   rows of x, h and y (batch * sequence length); 0 writes nothing

@@ -13,10 +13,11 @@ extern "C" {
  * The output head and its cross entropy in one: logits = x head^T, computed only for tokens with a
  * label and only a few hundred rows at a time; loss = sum over them of -log softmax(logits)[label].
  *
- * @param head        [vocabulary, hidden]; if it is bound by rora_weight_train its gradient is added to
+ * @param head        [vocabulary, hidden]; if it is bound by rora_weight_train its gradient is
+ * added to
  * @param x           the final hidden states [tokens, hidden]
- * @param divisor     what the gradients are divided by: the supervised tokens of the whole optimiser
- *                    batch
+ * @param divisor     what the gradients are divided by: the supervised tokens of the whole
+ * optimiser batch
  * @param loss_sum    host double, receives the undivided sum
  * @param token_loss  host floats [tokens], each token's own loss (0 without a label), or NULL
  * @param dx          gradient of loss_sum / divisor with respect to x (overwritten), or NULL for

@@ -23,8 +23,8 @@ typedef struct rora_adamw_step {
 } rora_adamw_step;
 
 /**
- * AdamW (arXiv:1711.05101) as torch.optim.AdamW computes it, on flat arrays of `count` floats; then sets
- * the gradients to zero. Results do not depend on how a range is cut.
+ * AdamW (arXiv:1711.05101) as torch.optim.AdamW computes it, on flat arrays of `count` floats; then
+ * sets the gradients to zero. Results do not depend on how a range is cut.
  */
 RORA_API rora_status rora_adamw(rora_context* context, const rora_adamw_step* step, int64_t count,
                                 float* values, float* gradients, float* first_moments,
