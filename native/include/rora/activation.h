@@ -22,8 +22,7 @@ RORA_API rora_status rora_activation_create(rora_context* context, rora_dtype dt
 /** Destroys an activation. NULL does nothing. */
 RORA_API void rora_activation_destroy(rora_activation* activation);
 
-/** Sets the number of tokens, 0 .. max_tokens. Contents of tokens added are undefined but finite.
- */
+/** Sets the number of tokens, 0 .. max_tokens. Those added are undefined but finite. */
 RORA_API rora_status rora_activation_resize(rora_activation* activation, int64_t tokens);
 
 /** The number of tokens. */

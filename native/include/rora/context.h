@@ -38,8 +38,7 @@ RORA_API int32_t rora_context_threads(const rora_context* context);
 /** Bytes of this context's memory in use: all objects and every rora_alloc not yet freed. */
 RORA_API int64_t rora_context_bytes(const rora_context* context);
 
-/** What cpuid reports, as words separated by spaces, of those rora can use: `avx2 fma avx512f ...`.
- */
+/** What cpuid reports, of that which rora can use, separated by spaces: `avx2 fma avx512f ...`. */
 RORA_API const char* rora_cpu_features(void);
 
 /** Allocates zeroed memory of the device, aligned to 64 bytes. Zero bytes are legal. */
