@@ -55,6 +55,7 @@ final class LlamaLoader {
     } finally {
       if (!loaded) {
         weights.values().forEach(Weight::close);
+        vectors.values().forEach(ModelVector::close);
       }
     }
   }

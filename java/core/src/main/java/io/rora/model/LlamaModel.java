@@ -242,6 +242,7 @@ public final class LlamaModel implements AutoCloseable {
   @Override
   public void close() {
     weights.values().forEach(Weight::close);
-    weights.clear();
+    vectors.values().forEach(ModelVector::close);
+    rope.close();
   }
 }

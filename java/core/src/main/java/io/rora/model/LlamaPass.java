@@ -371,8 +371,9 @@ public final class LlamaPass implements AutoCloseable, AdapterHost {
     if (!closed) {
       closed = true;
       buffers.close();
-      for (LayerLinears layer : linears) {
-        layer.close();
+      for (int l = 0; l < linears.length; l++) {
+        linears[l].close();
+        attentions[l].close();
       }
     }
   }

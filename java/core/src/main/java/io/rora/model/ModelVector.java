@@ -40,6 +40,11 @@ final class ModelVector {
     gradient = null;
   }
 
+  /** Frees the values that were loaded. */
+  void close() {
+    loaded.close();
+  }
+
   private static void copy(FloatArray source, FloatArray target) {
     float[] host = new float[Math.toIntExact(source.length())];
     source.read(0, host, 0, host.length);

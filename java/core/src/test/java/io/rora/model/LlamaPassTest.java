@@ -235,8 +235,8 @@ class LlamaPassTest {
       int[] document = documents.get(2);
       var threads = (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
       long id = Thread.currentThread().getId();
-      long allocated = 0;
-      for (int step = 0; step < 50; step++) {
+      int allocating = 0;
+      for (int step = 0; step < 150; step++) {
         long before = threads.getThreadAllocatedBytes(id);
         packer.clear();
         packer.add(document, 2, 0);
@@ -245,9 +245,12 @@ class LlamaPassTest {
         pass.setDropout(0.1f, 42, step);
         pass.forwardLoss(batch, DIVISOR);
         pass.backward(batch);
-        allocated = threads.getThreadAllocatedBytes(id) - before;
+        long allocated = threads.getThreadAllocatedBytes(id) - before;
+        allocating += step >= 50 && allocated > 0 ? 1 : 0;
       }
-      assertEquals(0, allocated, "bytes allocated by the last of 50 steps");
+      // What the code allocates shows in every step. A compiler that swaps code under a running
+      // thread allocates there too, now and then: with -Xint it is 0 from the second step on.
+      assertTrue(allocating <= 5, allocating + " of the last 100 steps allocated");
       pass.close();
     }
   }
@@ -277,6 +280,44 @@ class LlamaPassTest {
     assertEquals(expected, test.context.bytes() - before, options.toString());
     pass.close();
     assertEquals(before, test.context.bytes(), "after close");
+  }
+
+  @Test
+  void aClosedModelLeavesNothingBehind() throws IOException {
+    try (RoraContext context = RoraContext.open("cpu", 1)) {
+      MemorySource source = new MemorySource(TinyConfigs.all().get("biases, tied"), 7);
+      LlamaModel model = LlamaModel.load(context, source, DataType.BF16);
+      model.close();
+      model.close();
+      assertEquals(0, context.bytes());
+    }
+  }
+
+  @Test
+  void aModelKeepsItsValuesWhenTrainingEnds() throws IOException {
+    ModelConfig config = TinyConfigs.all().get("biases, tied");
+    try (TestModel test = new TestModel(config)) {
+      Batch batch = test.batch(test.documents(LENGTHS), 40);
+      LlamaPass pass = LlamaPass.create(test.model, PassOptions.evaluation(40));
+      final double before = pass.loss(batch, null);
+      FloatArray values = test.context.floats(TrainableTensor.arenaFloats(config));
+      test.model.train(values, test.context.floats(values.length()));
+      float[] changed = TestAdapters.floats(values);
+      for (int i = 0; i < changed.length; i++) {
+        changed[i] *= 1.01f;
+      }
+      values.write(0, changed, 0, changed.length);
+      test.model.refresh();
+      pass.close();
+      pass = LlamaPass.create(test.model, PassOptions.evaluation(40));
+      double trained = pass.loss(batch, null);
+      assertTrue(Math.abs(trained - before) > 1e-3, "the new values must matter");
+      pass.close();
+      test.model.freeze();
+      pass = LlamaPass.create(test.model, PassOptions.evaluation(40));
+      assertEquals(trained, pass.loss(batch, null));
+      pass.close();
+    }
   }
 
   @Test
