@@ -16,6 +16,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.OptionalLong;
 import java.util.TreeMap;
@@ -105,7 +106,9 @@ final class Inspection {
     fields.put("attention_bias", config.attentionBias());
     fields.put("mlp_bias", config.mlpBias());
     fields.put("rope_theta", config.rope().theta());
-    fields.put("rope_scaling", config.rope().scaling().toString());
+    fields.put(
+        "rope_scaling",
+        config.rope().scaling().getClass().getSimpleName().toLowerCase(Locale.ROOT));
     json.put("config", fields);
     fields.forEach((name, value) -> text.append(Units.format("  %-20s%s\n", name, value)));
   }
