@@ -1,6 +1,5 @@
 package io.rora.kernels;
 
-import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.sun.management.ThreadMXBean;
@@ -128,15 +127,15 @@ class AllocationTest {
       for (int i = 0; i < ROUNDS; i++) { // loads classes and compiles
         sum += step.run(i);
       }
-      threads.getThreadAllocatedBytes(thread);
-      long overhead = -threads.getThreadAllocatedBytes(thread);
-      overhead += threads.getThreadAllocatedBytes(thread);
-      long before = threads.getThreadAllocatedBytes(thread);
+      threads.getThreadAllocatedBytes(thread); // the first call allocates for itself
+      int allocating = 0;
       for (int i = 0; i < ROUNDS; i++) {
+        long before = threads.getThreadAllocatedBytes(thread);
         sum += step.run(i);
+        allocating += threads.getThreadAllocatedBytes(thread) == before ? 0 : 1;
       }
-      long allocated = threads.getThreadAllocatedBytes(thread) - before;
-      assertEquals(overhead, allocated, "bytes in " + ROUNDS + " rounds");
+      // Code that allocates does so in each round; the compiler may, once, when it throws code away.
+      assertTrue(allocating <= ROUNDS / 100, allocating + " of " + ROUNDS + " rounds allocated");
       assertTrue(Double.isFinite(sum), "loss " + sum);
     }
   }
