@@ -6,10 +6,13 @@ import io.rora.model.LoadListener;
 /** Shows how far something counted has come: one line redrawn on a terminal, a few lines else. */
 final class Progress implements EvaluationListener, LoadListener {
   private static final int LINES = 10;
+  // What is done within this time needs no lines.
+  private static final long QUIET_NANOS = 2_000_000_000L;
   private static final long REDRAW_NANOS = 100_000_000L;
 
   private final Console console;
   private final String what;
+  private final long startNanos = System.nanoTime();
   private long shownTenth;
   private long shownNanos;
 
@@ -46,7 +49,7 @@ final class Progress implements EvaluationListener, LoadListener {
       return;
     }
     long tenth = done * LINES / Math.max(1, total);
-    if (tenth > shownTenth) {
+    if (tenth > shownTenth && System.nanoTime() - startNanos > QUIET_NANOS) {
       shownTenth = tenth;
       console.progress(what + ": " + figures);
     }
