@@ -10,8 +10,11 @@ import java.util.function.BooleanSupplier;
  */
 final class Interrupt implements BooleanSupplier, AutoCloseable {
   private static final long PATIENCE_SECONDS = 600;
+  // For the last line: after it the owner waits in System.exit for this very hook.
+  private static final long FAREWELL_MILLIS = 300;
 
   private final Console console;
+  private final Thread owner = Thread.currentThread();
   private final CountDownLatch ended = new CountDownLatch(1);
   private final Thread hook = new Thread(this::hold, "rora-interrupt");
   private volatile boolean requested;
@@ -34,6 +37,7 @@ final class Interrupt implements BooleanSupplier, AutoCloseable {
       if (!ended.await(PATIENCE_SECONDS, TimeUnit.SECONDS)) {
         console.warn("the run did not end in time; --resume goes on from the newest checkpoint");
       }
+      owner.join(FAREWELL_MILLIS);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }

@@ -193,7 +193,12 @@ class ProcessTest {
       }
       assertTrue(line != null, "it never came to step 3");
       process.toHandle().destroy(); // SIGTERM; the process itself would also close the pipe
-      while (lines.readLine() != null) {}
+      String last = line;
+      while (line != null) {
+        last = line;
+        line = lines.readLine();
+      }
+      assertTrue(last.startsWith("rora: stopped after step "), last);
     }
     assertTrue(process.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS));
     assertTrue(process.exitValue() != 0, "a run that was stopped has not succeeded");
