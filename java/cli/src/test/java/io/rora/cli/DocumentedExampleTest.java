@@ -51,8 +51,14 @@ class DocumentedExampleTest {
     StringWriter problems = new StringWriter();
     List<String> options =
         List.of(
-            "--release", "17", "-proc:none", "-Xlint:all,-classfile,-path", "-d", classes.toString(),
-            "-cp", System.getProperty("java.class.path"));
+            "--release",
+            "17",
+            "-proc:none",
+            "-Xlint:all,-classfile,-path",
+            "-d",
+            classes.toString(),
+            "-cp",
+            System.getProperty("java.class.path"));
     try (var files = compiler.getStandardFileManager(null, null, StandardCharsets.UTF_8)) {
       boolean compiled =
           compiler
@@ -85,8 +91,25 @@ class DocumentedExampleTest {
     }
     Path unbroken = folder.resolve("unbroken");
     Object[] same = {
-      "train", "--model", world.model, "--data", world.rows, "--out", unbroken, "--method", "rora",
-      "--rank", 8, "--alpha", 16, "--max-steps", 6, "--batch-size", 4, "--prompt-template", "cloze"
+      "train",
+      "--model",
+      world.model,
+      "--data",
+      world.rows,
+      "--out",
+      unbroken,
+      "--method",
+      "rora",
+      "--rank",
+      8,
+      "--alpha",
+      16,
+      "--max-steps",
+      6,
+      "--batch-size",
+      4,
+      "--prompt-template",
+      "cloze"
     };
     Cli.run(same).expect(0);
     assertEquals(

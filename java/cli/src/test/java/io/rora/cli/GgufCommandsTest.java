@@ -15,8 +15,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * The commands on GGUF files that llama.cpp wrote; they lie outside of the repository, in the folder
- * that {@code RORA_TEST_FILES} names.
+ * The commands on GGUF files that llama.cpp wrote; they lie outside of the repository, in the
+ * folder that {@code RORA_TEST_FILES} names.
  */
 class GgufCommandsTest {
   private static final double NEAR_TIE = 0.005;
@@ -28,8 +28,9 @@ class GgufCommandsTest {
   @BeforeEach
   void findModels() {
     String named = System.getProperty("RORA_TEST_FILES", System.getenv("RORA_TEST_FILES"));
-    models = (named == null ? repository().resolveSibling("shared") : Path.of(named))
-        .resolve("models/tiny");
+    models =
+        (named == null ? repository().resolveSibling("shared") : Path.of(named))
+            .resolve("models/tiny");
     assumeTrue(Files.isDirectory(models), models + " is absent: set RORA_TEST_FILES");
   }
 
@@ -56,8 +57,15 @@ class GgufCommandsTest {
     for (JsonNode reference : JSON.readTree(models.resolve("reference.json").toFile())) {
       Path file = models.resolve(reference.get("file").asText());
       Cli.Result result =
-          Cli.run("generate", "--model", file, "--prompt=" + reference.get("prompt").asText(),
-                  "--max-new-tokens", reference.get("greedy_ids").size(), "--dtype", "fp32",
+          Cli.run(
+                  "generate",
+                  "--model",
+                  file,
+                  "--prompt=" + reference.get("prompt").asText(),
+                  "--max-new-tokens",
+                  reference.get("greedy_ids").size(),
+                  "--dtype",
+                  "fp32",
                   "--json")
               .expect(0);
       JsonNode json = JSON.readTree(result.out());

@@ -64,8 +64,7 @@ record MemoryEstimate(long weights, long trained, long activations, long data, l
         ARENAS * Float.BYTES * floats,
         LlamaPass.bytes(model, subject.type(), subject.pass(maxTokens, checkpointing)),
         TEXT_SHARE * subject.dataBytes(),
-        PROCESS_BYTES
-            + model.vocabSize() * (TOKENIZER_BYTES_PER_TOKEN + LOGIT_ROWS * Float.BYTES));
+        PROCESS_BYTES + model.vocabSize() * (TOKENIZER_BYTES_PER_TOKEN + LOGIT_ROWS * Float.BYTES));
   }
 
   long total() {

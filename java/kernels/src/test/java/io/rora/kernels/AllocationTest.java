@@ -134,7 +134,8 @@ class AllocationTest {
         sum += step.run(i);
         allocating += threads.getThreadAllocatedBytes(thread) == before ? 0 : 1;
       }
-      // Code that allocates does so in each round; the compiler may, once, when it throws code away.
+      // Code that allocates does so in each round; the compiler may, once, when it throws code
+      // away.
       assertTrue(allocating <= ROUNDS / 100, allocating + " of " + ROUNDS + " rounds allocated");
       assertTrue(Double.isFinite(sum), "loss " + sum);
     }
