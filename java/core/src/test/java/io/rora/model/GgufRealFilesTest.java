@@ -2,10 +2,10 @@ package io.rora.model;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.rora.TestFiles;
 import io.rora.config.ModelConfig;
 import io.rora.config.RopeScaling;
 import io.rora.kernels.DataType;
@@ -33,19 +33,8 @@ class GgufRealFilesTest {
 
   @TempDir Path directory;
 
-  /**
-   * Returns a file of RORA_TEST_FILES (a system property or environment variable; by default
-   * ../shared of the repository).
-   */
   private static Path file(String name) {
-    String environment = System.getenv("RORA_TEST_FILES");
-    String folder =
-        System.getProperty(
-            "RORA_TEST_FILES", environment == null ? "../../../shared" : environment);
-    Path path = Path.of(folder, "models", name);
-    assumeTrue(
-        Files.exists(path), path + " is not there: RORA_TEST_FILES names the folder of test files");
-    return path;
+    return TestFiles.require("models/" + name);
   }
 
   @ParameterizedTest
