@@ -201,9 +201,6 @@ public final class Trainer {
     MicroBatch micro = cut(setup, subject, began);
     MemoryEstimate estimate = requireMemory(subject, micro);
     try (RoraContext context = RoraContext.open(options.device(), options.threads())) {
-      if (began == null) {
-        writeManifest(setup, micro, context);
-      }
       listener.onPhase("reading the model");
       try (LlamaModel model = LlamaModel.load(context, setup.source(), options.dtype());
           TrainedParameters parameters = parameters(model, setup, slab, checkpoint.isPresent());
@@ -212,6 +209,9 @@ public final class Trainer {
               LlamaPass.create(model, subject.pass(micro.maxTokens(), micro.checkpointing()));
           Batch batch = context.batch(micro.maxTokens())) {
         parameters.attach(pass);
+        if (began == null) { // not before all input is read: bad input leaves --out as it was
+          writeManifest(setup, micro, context);
+        }
         TrainingLoop loop =
             new TrainingLoop(
                 new TrainingLoop.Parts(
