@@ -35,6 +35,9 @@ final class NativeLibrary {
       root = root.getCause();
     }
     String message = root.getMessage();
-    return message == null ? root.getClass().getName() : message.strip().replace('\n', ' ');
+    if (message == null) {
+      return root.getClass().getName();
+    }
+    return message.strip().replace('\n', ' ').replaceFirst("\\.$", "");
   }
 }

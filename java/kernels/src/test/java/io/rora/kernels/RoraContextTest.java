@@ -173,6 +173,7 @@ class RoraContextTest {
         refusal.getMessage());
     assertTrue(refusal.getMessage().contains("cachedir"), refusal.getMessage());
     assertEquals(-1, refusal.getMessage().indexOf('\n'));
+    assertEquals(-1, refusal.getMessage().indexOf(".."), refusal.getMessage());
   }
 
   /** Bindings as JavaCPP makes them, of a library that nobody has built. */
