@@ -176,6 +176,30 @@ rora_status rora_rmsnorm_backward(const rora_activation* x, const float* weight,
   });
 }
 
+namespace rora {
+namespace {
+
+constexpr int64_t kFirstPositions = 512;
+
+// Angles of at least `positions` positions; twice as many as before, so that it is seldom done.
+void lengthen(const rora_rope& rope, int64_t positions) {
+  const int64_t half = rope.head_dim / 2, known = int64_t(rope.cosines.size()) / half;
+  if (positions <= known) return;
+  const int64_t wanted =
+      std::min(rope.positions, std::max({positions, 2 * known, kFirstPositions}));
+  rope.cosines.reserve(size_t(wanted * half));
+  rope.sines.reserve(size_t(wanted * half));
+  for (int64_t p = known; p < wanted; ++p)
+    for (int64_t i = 0; i < half; ++i) {
+      const float angle = float(p) * rope.inverse_frequencies[size_t(i)];
+      rope.cosines.push_back(float(std::cos(double(angle))));
+      rope.sines.push_back(float(std::sin(double(angle))));
+    }
+}
+
+}  // namespace
+}  // namespace rora
+
 rora_status rora_rope_create(rora_context* context, int64_t positions, int64_t head_dim,
                              const float* inverse_frequencies, rora_rope** rope) {
   return guard([&] {
@@ -189,35 +213,17 @@ rora_status rora_rope_create(rora_context* context, int64_t positions, int64_t h
     const int64_t half = head_dim / 2;
     require(positions <= INT64_MAX / int64_t(sizeof(float)) / half,
             "positions=%lld: the table would be too large", static_cast<long long>(positions));
-    const int64_t bytes = positions * half * int64_t(sizeof(float));
     for (int64_t i = 0; i < half; ++i)
       require(std::isfinite(inverse_frequencies[i]), "inverse_frequencies[%lld] is not finite",
               static_cast<long long>(i));
     auto made = std::make_unique<rora_rope>();
     made->context = context, made->positions = positions, made->head_dim = head_dim;
-    made->cosines = static_cast<float*>(allocate(context, bytes));
-    try {
-      made->sines = static_cast<float*>(allocate(context, bytes));
-    } catch (...) {
-      release(context, made->cosines);
-      throw;
-    }
-    for (int64_t p = 0; p < positions; ++p)
-      for (int64_t i = 0; i < half; ++i) {
-        const float angle = float(p) * inverse_frequencies[i];
-        made->cosines[p * half + i] = float(std::cos(double(angle)));
-        made->sines[p * half + i] = float(std::sin(double(angle)));
-      }
+    made->inverse_frequencies.assign(inverse_frequencies, inverse_frequencies + half);
     *rope = made.release();
   });
 }
 
-void rora_rope_destroy(rora_rope* rope) {
-  if (!rope) return;
-  release(rope->context, rope->cosines);
-  release(rope->context, rope->sines);
-  delete rope;
-}
+void rora_rope_destroy(rora_rope* rope) { delete rope; }
 
 rora_status rora_rope_apply(const rora_rope* rope, const rora_batch* batch, int64_t column,
                             int64_t heads, int32_t inverse, rora_activation* x) {
@@ -233,11 +239,15 @@ rora_status rora_rope_apply(const rora_rope* rope, const rora_batch* batch, int6
             static_cast<long long>(rope->head_dim), static_cast<long long>(x->width));
     require_columns(x, "x", column, heads * rope->head_dim);
     require_tokens(x, "x", batch->tokens);
-    for (int64_t t = 0; t < batch->tokens; ++t)
+    int64_t last = 0;
+    for (int64_t t = 0; t < batch->tokens; ++t) {
       require(batch->positions[t] >= 0 && batch->positions[t] < rope->positions,
               "token %lld is at position %d: the rotary table has %lld positions",
               static_cast<long long>(t), batch->positions[t],
               static_cast<long long>(rope->positions));
+      last = std::max(last, int64_t(batch->positions[t]));
+    }
+    lengthen(*rope, last + 1);
     RopeOp op{};
     op.rope = rope, op.batch = batch, op.column = column, op.heads = heads;
     op.inverse = inverse != 0, op.x = x;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "api/kernel_table.h"
 #include "rora/rora.h"
@@ -103,5 +104,8 @@ struct rora_linear {
 struct rora_rope {
   rora_context* context;
   int64_t positions, head_dim;
-  float *cosines, *sines;  // [positions, head_dim / 2]
+  std::vector<float> inverse_frequencies;
+  // [positions in use, head_dim / 2], which rora_rope_apply lengthens: what a file calls its
+  // context may be far more than anybody's memory.
+  mutable std::vector<float> cosines, sines;
 };

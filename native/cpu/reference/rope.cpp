@@ -11,8 +11,9 @@ void reference_rope(rora_context&, const RopeOp& op) {
     for (int64_t head = 0; head < op.heads; ++head)
       for (int64_t i = 0; i < half; ++i) {
         const int64_t angle = op.batch->positions[t] * half + i;
-        const double cosine = op.rope->cosines[angle];
-        const double sine = op.inverse ? -op.rope->sines[angle] : op.rope->sines[angle];
+        const double cosine = op.rope->cosines[size_t(angle)];
+        const double sine =
+            op.inverse ? -op.rope->sines[size_t(angle)] : op.rope->sines[size_t(angle)];
         const int64_t row = op.column + head * op.rope->head_dim + i;
         const double a = get(*op.x, t, row), b = get(*op.x, t, row + half);
         set(*op.x, t, row, float(a * cosine - b * sine));

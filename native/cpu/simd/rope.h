@@ -40,8 +40,8 @@ static inline void rope(rora_context& context, const RopeOp& op) {
   parallel(*context.pool, panels(op.x->tokens), [&](int64_t panel, int32_t thread) {
     float* cosines = reinterpret_cast<float*>(context.pool->scratch(thread));
     float* sines = cosines + half * kPanel;
-    gather_angles(op, panel, op.rope->cosines, 1.0f, cosines);
-    gather_angles(op, panel, op.rope->sines, op.inverse ? -1.0f : 1.0f, sines);
+    gather_angles(op, panel, op.rope->cosines.data(), 1.0f, cosines);
+    gather_angles(op, panel, op.rope->sines.data(), op.inverse ? -1.0f : 1.0f, sines);
     with_type(*op.x, [&](auto type) {
       using T = decltype(type);
       for (int64_t head = 0; head < op.heads; ++head)

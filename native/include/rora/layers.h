@@ -38,7 +38,8 @@ RORA_API rora_status rora_rmsnorm_backward(const rora_activation* x, const float
 typedef struct rora_rope rora_rope;
 
 /**
- * Makes the table of rotary angles (arXiv:2104.09864) for positions [0, positions).
+ * Makes rotary angles (arXiv:2104.09864) for positions [0, positions). Memory is taken only for the
+ * positions that are used: rora_rope_apply lengthens its table when it meets a later one.
  * @param inverse_frequencies  head_dim / 2 host floats, scaling (linear, llama3) already applied;
  * the angle is position * inverse_frequency in float, as transformers does
  */

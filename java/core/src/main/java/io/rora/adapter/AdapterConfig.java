@@ -170,9 +170,14 @@ public record AdapterConfig(
     return name.substring(0, name.lastIndexOf('.'));
   }
 
+  /** Whether a key of {@link #rankPattern} or {@link #alphaPattern} speaks for a module. */
+  public static boolean speaksFor(String key, String path) {
+    return PathRegex.matches("(.*\\.)?(" + key + ")", path);
+  }
+
   private static <V> V byPattern(Map<String, V> pattern, String path, V otherwise) {
     for (Map.Entry<String, V> entry : pattern.entrySet()) {
-      if (path.matches("(.*\\.)?(" + entry.getKey() + ")")) {
+      if (speaksFor(entry.getKey(), path)) {
         return entry.getValue();
       }
     }

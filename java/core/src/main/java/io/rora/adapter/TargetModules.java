@@ -48,14 +48,15 @@ public record TargetModules(
 
   /** Whether the projection {@code path} carries an adapter. */
   public boolean contains(String path) {
-    if ((excludedRegex != null && matches(excludedRegex, path)) || named(excluded, path)) {
+    if ((excludedRegex != null && PathRegex.matches(excludedRegex, path))
+        || named(excluded, path)) {
       return false;
     }
     if (allLinear) {
       return true;
     }
     if (regex != null) {
-      return matches(regex, path);
+      return PathRegex.matches(regex, path);
     }
     return named(names, path) && (layers.isEmpty() || layers.contains(layerOf(path)));
   }
@@ -73,15 +74,11 @@ public record TargetModules(
     return names.stream().anyMatch(name -> path.equals(name) || path.endsWith("." + name));
   }
 
-  private static boolean matches(String regex, String path) {
-    return Pattern.compile(regex).matcher(path).matches();
-  }
-
   /** Returns the layer's number, or -1 where the path has none. */
   private int layerOf(String path) {
     for (String pattern : layersPatterns) {
       Matcher matcher =
-          Pattern.compile("(?:.*?\\.)?(?:" + pattern + ")\\.(?<layer>\\d+)\\..*").matcher(path);
+          PathRegex.matcher("(?:.*?\\.)?(?:" + pattern + ")\\.(?<layer>\\d+)\\..*", path);
       if (matcher.matches()) {
         return Integer.parseInt(matcher.group("layer"));
       }

@@ -41,7 +41,7 @@ public final class RunDirectory {
     if (Files.exists(root) && !Files.isDirectory(root)) {
       throw new FileFormatException(root, "is a file; name a directory for the run");
     }
-    if (resume) {
+    if (resume && (Files.isRegularFile(run.manifest()) || run.holdsOnly(".run.json.part"))) {
       files.recover(root);
       files.recover(run.checkpoints());
     }
@@ -61,6 +61,15 @@ public final class RunDirectory {
     }
     try (Stream<Path> entries = Files.list(root)) {
       return entries.findAny().isEmpty();
+    }
+  }
+
+  private boolean holdsOnly(String name) throws IOException {
+    if (!Files.isDirectory(root)) {
+      return false;
+    }
+    try (Stream<Path> entries = Files.list(root)) {
+      return entries.allMatch(entry -> entry.getFileName().toString().equals(name));
     }
   }
 

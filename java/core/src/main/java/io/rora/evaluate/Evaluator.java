@@ -172,10 +172,18 @@ public final class Evaluator {
     return new Continuations(candidates, encode(question.row(), question.prompt()).length);
   }
 
+  private static void requireFinite(double score) {
+    if (!Double.isFinite(score)) {
+      throw new IllegalStateException(
+          "the model's likelihoods are not finite: its weights or adapter are broken");
+    }
+  }
+
   private static Prediction prediction(Question question, double[] scores) {
     Map<String, Double> byLabel = new LinkedHashMap<>();
     int best = 0;
     for (int i = 0; i < scores.length; i++) {
+      requireFinite(scores[i]);
       byLabel.put(question.labels().get(i), scores[i]);
       best = scores[i] > scores[best] ? i : best;
     }
@@ -326,6 +334,7 @@ public final class Evaluator {
         listener.onRows(i + 1, sequences.size());
       }
     }
+    requireFinite(nll);
     return new PerplexityResult(sequences.size(), supervised, nll);
   }
 }

@@ -4,13 +4,21 @@ package io.rora.generate;
 public final class Logits {
   private Logits() {}
 
-  /** The index of the largest, of equal ones the first. */
+  /**
+   * The index of the largest, of equal ones the first.
+   *
+   * @throws IllegalStateException if the largest is not finite
+   */
   public static int best(float[] logits) {
     int best = 0;
     for (int id = 1; id < logits.length; id++) {
       if (logits[id] > logits[best]) {
         best = id;
       }
+    }
+    if (!Float.isFinite(logits[best])) {
+      throw new IllegalStateException(
+          "the model's output is not finite: its weights or adapter are broken");
     }
     return best;
   }

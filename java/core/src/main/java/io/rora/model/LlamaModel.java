@@ -227,8 +227,7 @@ public final class LlamaModel implements AutoCloseable {
 
   /** Bytes that a model takes on its context. */
   public static long bytes(ModelConfig config, DataType type) {
-    long bytes =
-        DeviceBytes.floats(config.maxPositionEmbeddings() * (long) config.headDim() / 2) * 2;
+    long bytes = 0;
     for (ModelTensor tensor : ModelTensor.of(config)) {
       bytes +=
           tensor.isVector()

@@ -46,8 +46,8 @@ final class RunManifest {
       List<DataSet.DataFile> evalData,
       String initAdapterSha256) {}
 
-  /** The size and level that a run began with. */
-  record Cut(int microBatchSize, Checkpointing checkpointing) {}
+  /** The size, the level and the instruction set that a run began with. */
+  record Cut(int microBatchSize, Checkpointing checkpointing, String isa) {}
 
   /** The text of run.json. */
   static String json(Resolved run, Cut cut, RoraContext context, long totalMemory) {
@@ -180,12 +180,17 @@ final class RunManifest {
   static Cut requireSame(Path file, Resolved run) throws IOException {
     StrictJson stored = StrictJson.read(file);
     StrictJson before = stored.object("options");
-    Cut began = new Cut(before.integer("micro_batch_size", 1, Integer.MAX_VALUE), level(before));
+    Cut began =
+        new Cut(
+            before.integer("micro_batch_size", 1, Integer.MAX_VALUE),
+            level(before),
+            stored.object("machine").string("isa"));
     TrainOptions options = run.options();
     Cut wanted =
         new Cut(
             options.microBatchSize().orElse(began.microBatchSize()),
-            options.checkpointActivations().level().orElse(began.checkpointing()));
+            options.checkpointActivations().level().orElse(began.checkpointing()),
+            began.isa());
     StrictJson now = StrictJson.parse("options", JsonText.line(options(run, wanted)));
     for (String name : now.fields()) {
       if (!WITHOUT_EFFECT.contains(name)) {

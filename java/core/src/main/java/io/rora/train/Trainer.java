@@ -148,7 +148,7 @@ public final class Trainer {
     List<AdapterModule> modules = config.modules(model);
     Stream.concat(config.rankPattern().keySet().stream(), config.alphaPattern().keySet().stream())
         .distinct()
-        .filter(key -> modules.stream().noneMatch(m -> m.path().matches("(.*\\.)?(" + key + ")")))
+        .filter(key -> modules.stream().noneMatch(m -> AdapterConfig.speaksFor(key, m.path())))
         .forEach(key -> listener.onWarning("pattern " + key + " matches none of the targets"));
   }
 
@@ -201,6 +201,14 @@ public final class Trainer {
     MicroBatch micro = cut(setup, subject, began);
     MemoryEstimate estimate = requireMemory(subject, micro);
     try (RoraContext context = RoraContext.open(options.device(), options.threads())) {
+      if (began != null && !began.isa().equals(context.isa())) {
+        listener.onWarning(
+            "the run began with the "
+                + began.isa()
+                + " kernels and goes on with "
+                + context.isa()
+                + ", so its last bits may differ from an unbroken run's");
+      }
       listener.onPhase("reading the model");
       try (LlamaModel model = LlamaModel.load(context, setup.source(), options.dtype());
           TrainedParameters parameters = parameters(model, setup, slab, checkpoint.isPresent());
@@ -266,7 +274,7 @@ public final class Trainer {
 
   private void writeManifest(Setup setup, MicroBatch micro, RoraContext context)
       throws IOException {
-    RunManifest.Cut cut = new RunManifest.Cut(micro.size(), micro.checkpointing());
+    RunManifest.Cut cut = new RunManifest.Cut(micro.size(), micro.checkpointing(), context.isa());
     String json = RunManifest.json(setup.resolved(), cut, context, machine.totalBytes());
     files.write(setup.run().manifest(), Body.of(json));
   }

@@ -39,6 +39,13 @@ class AdapterConfigTest {
   }
 
   @Test
+  void patternsThatWouldTakeForEverAreRefused() throws IOException {
+    AdapterConfig config = plain(", \"rank_pattern\": {\"(([a-z._0-9]+)+)+!\": 4}");
+    var error = assertThrows(IllegalArgumentException.class, () -> config.module(Q0, 4, 4));
+    assertTrue(error.getMessage().contains("takes too long"), error.getMessage());
+  }
+
+  @Test
   void whatPeftWritesIsRead() throws IOException {
     AdapterConfig config =
         plain(

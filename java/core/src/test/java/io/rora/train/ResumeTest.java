@@ -14,6 +14,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.UnaryOperator;
@@ -37,6 +38,35 @@ class ResumeTest {
 
   private static Arguments kind(String name, UnaryOperator<TrainOptions.Builder> change) {
     return Arguments.of(name, change);
+  }
+
+  @Test
+  void otherKernelsThanTheRunBeganWithAreWarnedOf() throws IOException {
+    Path run = temporary.resolve("run");
+    TrainOptions options = Runs.small(run).build();
+    Trainer.run(options, Runs.cancelAfter(3));
+    Path manifest = run.resolve("run.json");
+    String text = Files.readString(manifest);
+    Files.writeString(manifest, text.replaceFirst("\"isa\" ?: ?\"\\w+\"", "\"isa\": \"other\""));
+    List<String> warnings = new ArrayList<>();
+    Trainer.run(
+        options.resumed(),
+        new TrainListener() {
+          @Override
+          public void onWarning(String message) {
+            warnings.add(message);
+          }
+        });
+    assertTrue(warnings.stream().anyMatch(w -> w.contains("other kernels")), warnings.toString());
+  }
+
+  @Test
+  void resumingElsewhereTouchesNothing() throws IOException {
+    Path foreign = temporary.resolve(".download.part");
+    Files.writeString(foreign, "somebody's");
+    TrainOptions options = Runs.small(temporary).build().resumed();
+    assertThrows(IOException.class, () -> Trainer.run(options, TrainListener.none()));
+    assertTrue(Files.exists(foreign));
   }
 
   @ParameterizedTest(name = "{0}")
