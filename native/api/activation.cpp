@@ -19,19 +19,20 @@ int64_t bytes_of(rora_dtype dtype, int64_t max_tokens, int64_t width, int64_t ta
 // The host pointer may be NULL where there is nothing to copy.
 void check_columns(const rora_activation* a, int64_t tokens, int64_t column, int64_t columns,
                    const void* memory, int64_t stride) {
-  require(column >= 0 && columns >= 0 && column <= a->width && columns <= a->width - column,
-          "columns %lld .. +%lld: must lie within the width (%lld)", static_cast<long long>(column),
-          static_cast<long long>(columns), static_cast<long long>(a->width));
-  require(memory != nullptr || tokens == 0 || columns == 0, "the host pointer is NULL");
-  require(stride >= columns, "stride=%lld: must be at least the number of columns (%lld)",
-          static_cast<long long>(stride), static_cast<long long>(columns));
+  RORA_REQUIRE(column >= 0 && columns >= 0 && column <= a->width && columns <= a->width - column,
+               "columns %lld .. +%lld: must lie within the width (%lld)",
+               static_cast<long long>(column), static_cast<long long>(columns),
+               static_cast<long long>(a->width));
+  RORA_REQUIRE(memory != nullptr || tokens == 0 || columns == 0, "the host pointer is NULL");
+  RORA_REQUIRE(stride >= columns, "stride=%lld: must be at least the number of columns (%lld)",
+               static_cast<long long>(stride), static_cast<long long>(columns));
 }
 
 void check_tokens(const rora_activation* a, int64_t token, int64_t count) {
-  require(token >= 0 && count >= 0 && token <= a->tokens && count <= a->tokens - token,
-          "tokens %lld .. +%lld: must lie within the activation's (%lld)",
-          static_cast<long long>(token), static_cast<long long>(count),
-          static_cast<long long>(a->tokens));
+  RORA_REQUIRE(token >= 0 && count >= 0 && token <= a->tokens && count <= a->tokens - token,
+               "tokens %lld .. +%lld: must lie within the activation's (%lld)",
+               static_cast<long long>(token), static_cast<long long>(count),
+               static_cast<long long>(a->tokens));
 }
 
 // Runs body(token) for [0, tokens), a panel a task.
@@ -51,14 +52,15 @@ using namespace rora;
 rora_status rora_activation_create(rora_context* context, rora_dtype dtype, int64_t max_tokens,
                                    int64_t width, int64_t tail, rora_activation** activation) {
   return guard([&] {
-    require(context != nullptr && activation != nullptr, "context and activation must not be NULL");
-    require(dtype == RORA_F32 || dtype == RORA_BF16,
-            "dtype=%d: an activation is RORA_F32 or RORA_BF16", int(dtype));
-    require(max_tokens >= 1 && max_tokens <= INT32_MAX, "max_tokens=%lld: must be 1 .. 2^31 - 1",
-            static_cast<long long>(max_tokens));
-    require(width >= 1 && width <= INT32_MAX && tail >= 0 && tail <= INT32_MAX,
-            "width=%lld, tail=%lld: width must be at least 1, tail at least 0",
-            static_cast<long long>(width), static_cast<long long>(tail));
+    RORA_REQUIRE(context != nullptr && activation != nullptr,
+                 "context and activation must not be NULL");
+    RORA_REQUIRE(dtype == RORA_F32 || dtype == RORA_BF16,
+                 "dtype=%d: an activation is RORA_F32 or RORA_BF16", int(dtype));
+    RORA_REQUIRE(max_tokens >= 1 && max_tokens <= INT32_MAX,
+                 "max_tokens=%lld: must be 1 .. 2^31 - 1", static_cast<long long>(max_tokens));
+    RORA_REQUIRE(width >= 1 && width <= INT32_MAX && tail >= 0 && tail <= INT32_MAX,
+                 "width=%lld, tail=%lld: width must be at least 1, tail at least 0",
+                 static_cast<long long>(width), static_cast<long long>(tail));
     auto fresh = std::make_unique<rora_activation>();
     *fresh = {context, dtype, max_tokens, 0, width, tail, rows_of(width, tail), nullptr};
     fresh->data = allocate(context, bytes_of(dtype, max_tokens, width, tail));
@@ -74,9 +76,9 @@ void rora_activation_destroy(rora_activation* activation) {
 
 rora_status rora_activation_resize(rora_activation* activation, int64_t tokens) {
   return guard([&] {
-    require(activation != nullptr, "activation is NULL");
-    require(tokens >= 0 && tokens <= activation->max_tokens, "tokens=%lld: must be 0 .. %lld",
-            static_cast<long long>(tokens), static_cast<long long>(activation->max_tokens));
+    RORA_REQUIRE(activation != nullptr, "activation is NULL");
+    RORA_REQUIRE(tokens >= 0 && tokens <= activation->max_tokens, "tokens=%lld: must be 0 .. %lld",
+                 static_cast<long long>(tokens), static_cast<long long>(activation->max_tokens));
     activation->tokens = tokens;
   });
 }
@@ -92,7 +94,7 @@ int64_t rora_activation_bytes(rora_dtype dtype, int64_t max_tokens, int64_t widt
 rora_status rora_activation_write(rora_activation* activation, int64_t column, int64_t columns,
                                   const float* source, int64_t stride) {
   return guard([&] {
-    require(activation != nullptr, "activation is NULL");
+    RORA_REQUIRE(activation != nullptr, "activation is NULL");
     check_columns(activation, activation->tokens, column, columns, source, stride);
     for_tokens(activation->context, activation->tokens, [&](int64_t t) {
       for (int64_t f = 0; f < columns; ++f) set(*activation, t, column + f, source[t * stride + f]);
@@ -107,7 +109,7 @@ rora_status rora_activation_write(rora_activation* activation, int64_t column, i
 rora_status rora_activation_read(const rora_activation* activation, int64_t token, int64_t tokens,
                                  int64_t column, int64_t columns, float* target, int64_t stride) {
   return guard([&] {
-    require(activation != nullptr, "activation is NULL");
+    RORA_REQUIRE(activation != nullptr, "activation is NULL");
     check_tokens(activation, token, tokens);
     check_columns(activation, tokens, column, columns, target, stride);
     for_tokens(activation->context, tokens, [&](int64_t t) {
@@ -119,11 +121,13 @@ rora_status rora_activation_read(const rora_activation* activation, int64_t toke
 
 rora_status rora_activation_copy(const rora_activation* source, rora_activation* target) {
   return guard([&] {
-    require(source != nullptr && target != nullptr, "source and target must not be NULL");
-    require(source->width == target->width, "source width %lld, target width %lld: must be equal",
-            static_cast<long long>(source->width), static_cast<long long>(target->width));
-    require(source->tokens <= target->max_tokens, "source has %lld tokens, target room for %lld",
-            static_cast<long long>(source->tokens), static_cast<long long>(target->max_tokens));
+    RORA_REQUIRE(source != nullptr && target != nullptr, "source and target must not be NULL");
+    RORA_REQUIRE(source->width == target->width,
+                 "source width %lld, target width %lld: must be equal",
+                 static_cast<long long>(source->width), static_cast<long long>(target->width));
+    RORA_REQUIRE(
+        source->tokens <= target->max_tokens, "source has %lld tokens, target room for %lld",
+        static_cast<long long>(source->tokens), static_cast<long long>(target->max_tokens));
     target->tokens = source->tokens;
     const int64_t rows = even(source->width);
     parallel(*source->context->pool, panels(source->tokens), [&](int64_t panel, int32_t) {
@@ -144,18 +148,18 @@ rora_status rora_activation_copy(const rora_activation* source, rora_activation*
 
 rora_status rora_activation_add(const rora_activation* source, rora_activation* target) {
   return guard([&] {
-    require(source != nullptr && target != nullptr, "source and target must not be NULL");
-    require(source->width == target->width && source->tokens == target->tokens,
-            "source [%lld, %lld], target [%lld, %lld]: must have the same shape",
-            static_cast<long long>(source->tokens), static_cast<long long>(source->width),
-            static_cast<long long>(target->tokens), static_cast<long long>(target->width));
+    RORA_REQUIRE(source != nullptr && target != nullptr, "source and target must not be NULL");
+    RORA_REQUIRE(source->width == target->width && source->tokens == target->tokens,
+                 "source [%lld, %lld], target [%lld, %lld]: must have the same shape",
+                 static_cast<long long>(source->tokens), static_cast<long long>(source->width),
+                 static_cast<long long>(target->tokens), static_cast<long long>(target->width));
     source->context->kernels->add(*source->context, AddOp{source, target});
   });
 }
 
 rora_status rora_activation_clear(rora_activation* activation) {
   return guard([&] {
-    require(activation != nullptr, "activation is NULL");
+    RORA_REQUIRE(activation != nullptr, "activation is NULL");
     const int64_t bytes = activation->dtype == RORA_F32 ? 4 : 2;
     const int64_t size = even(activation->width) * kPanel * bytes;
     for (int64_t p = 0; p < panels(activation->tokens); ++p)
@@ -168,14 +172,15 @@ rora_status rora_activation_copy_tokens(const rora_activation* source, int64_t s
                                         rora_activation* target, int64_t target_token,
                                         int64_t count) {
   return guard([&] {
-    require(source != nullptr && target != nullptr, "source and target must not be NULL");
-    require(source->width == target->width, "source width %lld, target width %lld: must be equal",
-            static_cast<long long>(source->width), static_cast<long long>(target->width));
+    RORA_REQUIRE(source != nullptr && target != nullptr, "source and target must not be NULL");
+    RORA_REQUIRE(source->width == target->width,
+                 "source width %lld, target width %lld: must be equal",
+                 static_cast<long long>(source->width), static_cast<long long>(target->width));
     check_tokens(source, source_token, count);
     check_tokens(target, target_token, count);
-    require(source != target || source_token + count <= target_token ||
-                target_token + count <= source_token,
-            "the ranges of one activation must not overlap");
+    RORA_REQUIRE(source != target || source_token + count <= target_token ||
+                     target_token + count <= source_token,
+                 "the ranges of one activation must not overlap");
     for (int64_t i = 0; i < count; ++i)
       for (int64_t f = 0; f < source->width; ++f)
         set(*target, target_token + i, f, get(*source, source_token + i, f));

@@ -33,18 +33,19 @@ rora_status rora_adapter_create(rora_context* context, int64_t out_features, int
                                 float* lora_B_gradient, float* magnitude_gradient,
                                 rora_adapter** adapter) {
   return guard([&] {
-    require(context != nullptr && adapter != nullptr, "context and adapter must not be NULL");
-    require(lora_A != nullptr && lora_B != nullptr, "lora_A and lora_B must not be NULL");
-    require(out_features >= 1 && in_features >= 1,
-            "projection [%lld, %lld]: sizes must be positive", static_cast<long long>(out_features),
-            static_cast<long long>(in_features));
-    require(rank >= 1 && rank <= INT32_MAX, "rank=%lld: must be at least 1",
-            static_cast<long long>(rank));
-    require(std::isfinite(scaling), "scaling=%g: must be finite", double(scaling));
-    require((lora_A_gradient == nullptr) == (lora_B_gradient == nullptr),
-            "the gradients of lora_A and lora_B must be both given or both NULL");
-    require(magnitude_gradient == nullptr || (magnitude != nullptr && lora_A_gradient != nullptr),
-            "a gradient of the magnitude needs a magnitude and the other gradients");
+    RORA_REQUIRE(context != nullptr && adapter != nullptr, "context and adapter must not be NULL");
+    RORA_REQUIRE(lora_A != nullptr && lora_B != nullptr, "lora_A and lora_B must not be NULL");
+    RORA_REQUIRE(out_features >= 1 && in_features >= 1,
+                 "projection [%lld, %lld]: sizes must be positive",
+                 static_cast<long long>(out_features), static_cast<long long>(in_features));
+    RORA_REQUIRE(rank >= 1 && rank <= INT32_MAX, "rank=%lld: must be at least 1",
+                 static_cast<long long>(rank));
+    RORA_REQUIRE(std::isfinite(scaling), "scaling=%g: must be finite", double(scaling));
+    RORA_REQUIRE((lora_A_gradient == nullptr) == (lora_B_gradient == nullptr),
+                 "the gradients of lora_A and lora_B must be both given or both NULL");
+    RORA_REQUIRE(
+        magnitude_gradient == nullptr || (magnitude != nullptr && lora_A_gradient != nullptr),
+        "a gradient of the magnitude needs a magnitude and the other gradients");
     auto fresh = std::make_unique<rora_adapter>();
     *fresh = {context,
               out_features,
@@ -82,17 +83,17 @@ void rora_adapter_destroy(rora_adapter* adapter) {
 
 rora_status rora_adapter_train_rank(rora_adapter* adapter, int64_t rows) {
   return guard([&] {
-    require(adapter != nullptr, "adapter is NULL");
-    require(rows >= 1 && rows <= adapter->rank, "rows=%lld: must be 1 .. rank (%lld)",
-            static_cast<long long>(rows), static_cast<long long>(adapter->rank));
+    RORA_REQUIRE(adapter != nullptr, "adapter is NULL");
+    RORA_REQUIRE(rows >= 1 && rows <= adapter->rank, "rows=%lld: must be 1 .. rank (%lld)",
+                 static_cast<long long>(rows), static_cast<long long>(adapter->rank));
     adapter->train_rank = rows;
   });
 }
 
 rora_status rora_adapter_refresh(rora_adapter* adapter, const rora_weight* weight) {
   return guard([&] {
-    require(adapter != nullptr && weight != nullptr, "adapter and weight must not be NULL");
-    require(
+    RORA_REQUIRE(adapter != nullptr && weight != nullptr, "adapter and weight must not be NULL");
+    RORA_REQUIRE(
         adapter->out_features == weight->out_features &&
             adapter->in_features == weight->in_features,
         "adapter of a [%lld, %lld] projection, weight [%lld, %lld]: must have the same shape",
@@ -111,8 +112,9 @@ rora_status rora_adapter_refresh(rora_adapter* adapter, const rora_weight* weigh
 
 rora_status rora_adapter_norms(const rora_adapter* adapter, float* norms) {
   return guard([&] {
-    require(adapter != nullptr && norms != nullptr, "adapter and norms must not be NULL");
-    require(adapter->magnitude != nullptr, "the adapter has no magnitude: only DoRA has norms");
+    RORA_REQUIRE(adapter != nullptr && norms != nullptr, "adapter and norms must not be NULL");
+    RORA_REQUIRE(adapter->magnitude != nullptr,
+                 "the adapter has no magnitude: only DoRA has norms");
     for (int64_t n = 0; n < adapter->out_features; ++n) norms[n] = adapter->norms[n];
   });
 }

@@ -8,9 +8,9 @@ using namespace rora;
 
 rora_status rora_batch_create(rora_context* context, int64_t max_tokens, rora_batch** batch) {
   return guard([&] {
-    require(context != nullptr && batch != nullptr, "context and batch must not be NULL");
-    require(max_tokens >= 1 && max_tokens <= INT32_MAX, "max_tokens=%lld: must be 1 .. 2^31 - 1",
-            static_cast<long long>(max_tokens));
+    RORA_REQUIRE(context != nullptr && batch != nullptr, "context and batch must not be NULL");
+    RORA_REQUIRE(max_tokens >= 1 && max_tokens <= INT32_MAX,
+                 "max_tokens=%lld: must be 1 .. 2^31 - 1", static_cast<long long>(max_tokens));
     const int64_t room = round_up(max_tokens, kPanel);
     auto fresh = std::make_unique<rora_batch>();
     auto* memory = static_cast<int32_t*>(allocate(context, 5 * room * int64_t(sizeof(int32_t))));
@@ -30,20 +30,22 @@ rora_status rora_batch_fill(rora_batch* batch, int64_t tokens, const int32_t* id
                             const int32_t* labels, const int32_t* positions, const int32_t* begins,
                             const int32_t* order) {
   return guard([&] {
-    require(batch != nullptr, "batch is NULL");
-    require(tokens >= 0 && tokens <= batch->max_tokens, "tokens=%lld: must be 0 .. %lld",
-            static_cast<long long>(tokens), static_cast<long long>(batch->max_tokens));
-    require(ids != nullptr && positions != nullptr && begins != nullptr,
-            "ids, positions and begins must not be NULL");
+    RORA_REQUIRE(batch != nullptr, "batch is NULL");
+    RORA_REQUIRE(tokens >= 0 && tokens <= batch->max_tokens, "tokens=%lld: must be 0 .. %lld",
+                 static_cast<long long>(tokens), static_cast<long long>(batch->max_tokens));
+    RORA_REQUIRE(ids != nullptr && positions != nullptr && begins != nullptr,
+                 "ids, positions and begins must not be NULL");
     for (int64_t t = 0; t < tokens; ++t) {
-      require(ids[t] >= 0, "ids[%lld]=%d: must not be negative", static_cast<long long>(t), ids[t]);
-      require(positions[t] >= 0 && begins[t] >= 0 && begins[t] <= INT32_MAX - positions[t],
-              "positions[%lld]=%d, begins[%lld]=%d: must not be negative, nor their sum overflow",
-              static_cast<long long>(t), positions[t], static_cast<long long>(t), begins[t]);
+      RORA_REQUIRE(ids[t] >= 0, "ids[%lld]=%d: must not be negative", static_cast<long long>(t),
+                   ids[t]);
+      RORA_REQUIRE(
+          positions[t] >= 0 && begins[t] >= 0 && begins[t] <= INT32_MAX - positions[t],
+          "positions[%lld]=%d, begins[%lld]=%d: must not be negative, nor their sum overflow",
+          static_cast<long long>(t), positions[t], static_cast<long long>(t), begins[t]);
       if (labels == nullptr) continue;
-      require(labels[t] >= 0 || labels[t] == -100,
-              "labels[%lld]=%d: must be a token id, or -100 for none", static_cast<long long>(t),
-              labels[t]);
+      RORA_REQUIRE(labels[t] >= 0 || labels[t] == -100,
+                   "labels[%lld]=%d: must be a token id, or -100 for none",
+                   static_cast<long long>(t), labels[t]);
     }
     const int64_t room = round_up(tokens, kPanel);
     for (int64_t t = 0; t < room; ++t) {

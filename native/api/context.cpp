@@ -49,10 +49,11 @@ const KernelTable* choose_kernels() {
   int rank = -1;
   for (int i = 0; i < 5; ++i)
     if (std::strcmp(cap, known[i]) == 0) rank = i;
-  require(rank >= 0,
-          "RORA_MAX_ISA=%s: must be reference, portable, avx2, avx512 or avx512bf16; unset it to "
-          "use the best this machine has",
-          cap);
+  RORA_REQUIRE(
+      rank >= 0,
+      "RORA_MAX_ISA=%s: must be reference, portable, avx2, avx512 or avx512bf16; unset it to "
+      "use the best this machine has",
+      cap);
   const KernelTable* best = levels[0].table;
   for (int i = 0; i < count; ++i)
     for (int j = 0; j <= rank; ++j)
@@ -61,7 +62,7 @@ const KernelTable* choose_kernels() {
 }
 
 void check_device(const char* device) {
-  require(device != nullptr, "device is NULL: must be \"cpu\" or \"cuda\"");
+  RORA_REQUIRE(device != nullptr, "device is NULL: must be \"cpu\" or \"cuda\"");
   if (std::strcmp(device, "cpu") == 0) return;
   if (std::strncmp(device, "cuda", 4) == 0)
     fail(RORA_UNSUPPORTED, "device \"%s\": this build has no CUDA backend; use \"cpu\"", device);
@@ -71,7 +72,7 @@ void check_device(const char* device) {
 }  // namespace
 
 void* allocate(rora_context* context, int64_t bytes) {
-  require(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
+  RORA_REQUIRE(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
   if (bytes > INT64_MAX - 2 * kHugePage)
     fail(RORA_OUT_OF_MEMORY, "out of memory: more bytes asked for than can be addressed");
   // Large blocks lie on huge pages, as weights are read with long strides; but only on whole ones,
@@ -111,9 +112,9 @@ const char* rora_cpu_features(void) { return cpu_features().words.c_str(); }
 
 rora_status rora_context_open(const char* device, int32_t threads, rora_context** context) {
   return guard([&] {
-    require(context != nullptr, "context is NULL: must point to where the handle goes");
-    require(threads >= 0 && threads <= 1024, "threads=%d: must be 0 (one for each core) .. 1024",
-            threads);
+    RORA_REQUIRE(context != nullptr, "context is NULL: must point to where the handle goes");
+    RORA_REQUIRE(threads >= 0 && threads <= 1024,
+                 "threads=%d: must be 0 (one for each core) .. 1024", threads);
     check_device(device);
     const int32_t cores = static_cast<int32_t>(std::thread::hardware_concurrency());
     auto fresh = std::make_unique<rora_context>();
@@ -142,7 +143,7 @@ int64_t rora_context_bytes(const rora_context* context) { return context ? conte
 
 rora_status rora_alloc(rora_context* context, int64_t bytes, void** memory) {
   return guard([&] {
-    require(context != nullptr && memory != nullptr, "context and memory must not be NULL");
+    RORA_REQUIRE(context != nullptr && memory != nullptr, "context and memory must not be NULL");
     *memory = allocate(context, bytes);
   });
 }
@@ -153,9 +154,9 @@ void rora_free(rora_context* context, void* memory) {
 
 static rora_status copy(rora_context* context, void* target, const void* source, int64_t bytes) {
   return guard([&] {
-    require(context != nullptr && target != nullptr && source != nullptr,
-            "context, target and source must not be NULL");
-    require(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
+    RORA_REQUIRE(context != nullptr && target != nullptr && source != nullptr,
+                 "context, target and source must not be NULL");
+    RORA_REQUIRE(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
     std::memcpy(target, source, static_cast<size_t>(bytes));
   });
 }

@@ -22,11 +22,14 @@ class Error : public std::exception {
 };
 
 // Formats like printf. A message gives the value, the rule and the remedy:
-//   require(ldb >= rank, "ldb=%lld: must be at least rank (%lld)", ...)
+//   RORA_REQUIRE(ldb >= rank, "ldb=%lld: must be at least rank (%lld)", ...)
 [[noreturn]] __attribute__((format(printf, 2, 3))) void fail(rora_status status, const char* format,
                                                              ...);
 
-__attribute__((format(printf, 2, 3))) void require(bool holds, const char* format, ...);
+// The checks of entry points. A macro, so that the values of the message are looked at only when it
+// is needed (a NULL among them, say), and static analysis knows what holds behind the check.
+#define RORA_REQUIRE(holds, ...) \
+  ((holds) ? void() : ::rora::fail(RORA_INVALID_ARGUMENT, __VA_ARGS__))
 
 void set_last_error(const char* message) noexcept;
 

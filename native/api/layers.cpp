@@ -11,37 +11,37 @@ namespace {
 
 void check_ids(const rora_batch* batch, const rora_weight* table) {
   for (int64_t t = 0; t < batch->tokens; ++t)
-    require(batch->ids[t] >= 0 && batch->ids[t] < table->out_features,
-            "token %lld has id %d: the table has rows 0 .. %lld", static_cast<long long>(t),
-            batch->ids[t], static_cast<long long>(table->out_features - 1));
+    RORA_REQUIRE(batch->ids[t] >= 0 && batch->ids[t] < table->out_features,
+                 "token %lld has id %d: the table has rows 0 .. %lld", static_cast<long long>(t),
+                 batch->ids[t], static_cast<long long>(table->out_features - 1));
 }
 
 void check_norm(const rora_activation* x, const float* weight, float eps) {
   require_given(x, "x");
   require_given(weight, "weight");
-  require(std::isfinite(eps) && eps > 0, "eps=%g: must be positive and finite", double(eps));
+  RORA_REQUIRE(std::isfinite(eps) && eps > 0, "eps=%g: must be positive and finite", double(eps));
 }
 
 void check_gate_up(const rora_activation* gate_up, int64_t up_column, const rora_activation* half,
                    const char* half_name) {
   require_columns(gate_up, "gate_up", up_column, half->width);
-  require(up_column >= half->width, "up_column=%lld: must be at least the width of %s (%lld)",
-          static_cast<long long>(up_column), half_name, static_cast<long long>(half->width));
+  RORA_REQUIRE(up_column >= half->width, "up_column=%lld: must be at least the width of %s (%lld)",
+               static_cast<long long>(up_column), half_name, static_cast<long long>(half->width));
   require_same_context(gate_up->context, half->context, half_name);
   require_same_dtype(gate_up, "gate_up", half, half_name);
   require_distinct(gate_up, "gate_up", half, half_name);
 }
 
 void check_heads(const rora_attention_shape& s) {
-  require(s.heads >= 1 && s.kv_heads >= 1 && s.heads % s.kv_heads == 0,
-          "heads=%lld, kv_heads=%lld: both must be positive and kv_heads divide heads",
-          static_cast<long long>(s.heads), static_cast<long long>(s.kv_heads));
-  require(s.head_dim >= 2 && s.head_dim % 2 == 0, "head_dim=%lld: must be even and at least 2",
-          static_cast<long long>(s.head_dim));
+  RORA_REQUIRE(s.heads >= 1 && s.kv_heads >= 1 && s.heads % s.kv_heads == 0,
+               "heads=%lld, kv_heads=%lld: both must be positive and kv_heads divide heads",
+               static_cast<long long>(s.heads), static_cast<long long>(s.kv_heads));
+  RORA_REQUIRE(s.head_dim >= 2 && s.head_dim % 2 == 0, "head_dim=%lld: must be even and at least 2",
+               static_cast<long long>(s.head_dim));
   // Products of these are taken below.
-  require(s.heads <= INT32_MAX && s.head_dim <= INT32_MAX,
-          "heads=%lld, head_dim=%lld: must be below 2^31", static_cast<long long>(s.heads),
-          static_cast<long long>(s.head_dim));
+  RORA_REQUIRE(s.heads <= INT32_MAX && s.head_dim <= INT32_MAX,
+               "heads=%lld, head_dim=%lld: must be below 2^31", static_cast<long long>(s.heads),
+               static_cast<long long>(s.head_dim));
 }
 
 // What all three attention calls ask of their common arguments.
@@ -57,11 +57,12 @@ void check_attention(const rora_attention_shape* shape, const rora_batch* batch,
   require_columns(qkv, "qkv (queries)", 0, q_width);
   require_columns(qkv, "qkv (keys)", shape->key_column, kv_width);
   require_columns(qkv, "qkv (values)", shape->value_column, kv_width);
-  require(shape->key_column >= q_width &&
-              std::abs(shape->value_column - shape->key_column) >= kv_width &&
-              shape->value_column >= q_width,
-          "key_column=%lld, value_column=%lld: queries, keys and values must not overlap",
-          static_cast<long long>(shape->key_column), static_cast<long long>(shape->value_column));
+  RORA_REQUIRE(shape->key_column >= q_width &&
+                   std::abs(shape->value_column - shape->key_column) >= kv_width &&
+                   shape->value_column >= q_width,
+               "key_column=%lld, value_column=%lld: queries, keys and values must not overlap",
+               static_cast<long long>(shape->key_column),
+               static_cast<long long>(shape->value_column));
   require_same_context(qkv->context, batch->context, "batch");
   require_same_context(qkv->context, y->context, "y");
   require_tokens(qkv, "qkv", batch->tokens);
@@ -74,10 +75,10 @@ void check_attention(const rora_attention_shape* shape, const rora_batch* batch,
 void check_rows(const rora_batch* batch, int64_t rows, const char* name) {
   for (int64_t t = 0; t < batch->tokens; ++t) {
     const int64_t begin = batch->begins[t], position = batch->positions[t];
-    require(begin >= 0 && position >= 0 && begin + position < rows,
-            "token %lld attends to rows %lld .. %lld: %s has rows 0 .. %lld",
-            static_cast<long long>(t), static_cast<long long>(begin),
-            static_cast<long long>(begin + position), name, static_cast<long long>(rows - 1));
+    RORA_REQUIRE(begin >= 0 && position >= 0 && begin + position < rows,
+                 "token %lld attends to rows %lld .. %lld: %s has rows 0 .. %lld",
+                 static_cast<long long>(t), static_cast<long long>(begin),
+                 static_cast<long long>(begin + position), name, static_cast<long long>(rows - 1));
   }
 }
 
@@ -124,7 +125,8 @@ rora_status rora_embedding_backward(rora_weight* table, const rora_batch* batch,
     require_given(dy, "dy");
     require_same_context(table->context, batch->context, "batch");
     require_same_context(table->context, dy->context, "dy");
-    require(table->gradient != nullptr, "the table is not trained: call rora_weight_train first");
+    RORA_REQUIRE(table->gradient != nullptr,
+                 "the table is not trained: call rora_weight_train first");
     require_width(dy, "dy", table->in_features);
     require_tokens(dy, "dy", batch->tokens);
     check_ids(batch, table);
@@ -168,7 +170,8 @@ rora_status rora_rmsnorm_backward(const rora_activation* x, const float* weight,
     require_width(dx, "dx", x->width);
     require_tokens(dy, "dy", x->tokens);
     require_tokens(dx, "dx", x->tokens);
-    require(weight_gradient != weight, "weight_gradient is weight: it must be memory of its own");
+    RORA_REQUIRE(weight_gradient != weight,
+                 "weight_gradient is weight: it must be memory of its own");
     RmsNormOp op{};
     op.x = x, op.weight = weight, op.eps = eps;
     op.dy = dy, op.weight_gradient = weight_gradient, op.dx = dx;
@@ -206,16 +209,16 @@ rora_status rora_rope_create(rora_context* context, int64_t positions, int64_t h
     require_given(context, "context");
     require_given(inverse_frequencies, "inverse_frequencies");
     require_given(rope, "rope");
-    require(positions >= 1, "positions=%lld: must be at least 1",
-            static_cast<long long>(positions));
-    require(head_dim >= 2 && head_dim % 2 == 0, "head_dim=%lld: must be even and at least 2",
-            static_cast<long long>(head_dim));
+    RORA_REQUIRE(positions >= 1, "positions=%lld: must be at least 1",
+                 static_cast<long long>(positions));
+    RORA_REQUIRE(head_dim >= 2 && head_dim % 2 == 0, "head_dim=%lld: must be even and at least 2",
+                 static_cast<long long>(head_dim));
     const int64_t half = head_dim / 2;
-    require(positions <= INT64_MAX / int64_t(sizeof(float)) / half,
-            "positions=%lld: the table would be too large", static_cast<long long>(positions));
+    RORA_REQUIRE(positions <= INT64_MAX / int64_t(sizeof(float)) / half,
+                 "positions=%lld: the table would be too large", static_cast<long long>(positions));
     for (int64_t i = 0; i < half; ++i)
-      require(std::isfinite(inverse_frequencies[i]), "inverse_frequencies[%lld] is not finite",
-              static_cast<long long>(i));
+      RORA_REQUIRE(std::isfinite(inverse_frequencies[i]), "inverse_frequencies[%lld] is not finite",
+                   static_cast<long long>(i));
     auto made = std::make_unique<rora_rope>();
     made->context = context, made->positions = positions, made->head_dim = head_dim;
     made->inverse_frequencies.assign(inverse_frequencies, inverse_frequencies + half);
@@ -233,18 +236,18 @@ rora_status rora_rope_apply(const rora_rope* rope, const rora_batch* batch, int6
     require_given(x, "x");
     require_same_context(rope->context, batch->context, "batch");
     require_same_context(rope->context, x->context, "x");
-    require(heads >= 0 && heads <= x->width, "heads=%lld: must be 0 .. the width of x (%lld)",
-            static_cast<long long>(heads), static_cast<long long>(x->width));
-    require(rope->head_dim <= x->width, "head_dim=%lld: must be at most the width of x (%lld)",
-            static_cast<long long>(rope->head_dim), static_cast<long long>(x->width));
+    RORA_REQUIRE(heads >= 0 && heads <= x->width, "heads=%lld: must be 0 .. the width of x (%lld)",
+                 static_cast<long long>(heads), static_cast<long long>(x->width));
+    RORA_REQUIRE(rope->head_dim <= x->width, "head_dim=%lld: must be at most the width of x (%lld)",
+                 static_cast<long long>(rope->head_dim), static_cast<long long>(x->width));
     require_columns(x, "x", column, heads * rope->head_dim);
     require_tokens(x, "x", batch->tokens);
     int64_t last = 0;
     for (int64_t t = 0; t < batch->tokens; ++t) {
-      require(batch->positions[t] >= 0 && batch->positions[t] < rope->positions,
-              "token %lld is at position %d: the rotary table has %lld positions",
-              static_cast<long long>(t), batch->positions[t],
-              static_cast<long long>(rope->positions));
+      RORA_REQUIRE(batch->positions[t] >= 0 && batch->positions[t] < rope->positions,
+                   "token %lld is at position %d: the rotary table has %lld positions",
+                   static_cast<long long>(t), batch->positions[t],
+                   static_cast<long long>(rope->positions));
       last = std::max(last, int64_t(batch->positions[t]));
     }
     lengthen(*rope, last + 1);

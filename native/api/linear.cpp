@@ -8,31 +8,32 @@ namespace {
 using Long = long long;
 
 void check_index(const rora_linear* linear, int32_t index) {
-  require(linear != nullptr, "linear is NULL");
-  require(index >= 0 && index < linear->projections, "index=%d: must be 0 .. %d", index,
-          linear->projections - 1);
+  RORA_REQUIRE(linear != nullptr, "linear is NULL");
+  RORA_REQUIRE(index >= 0 && index < linear->projections, "index=%d: must be 0 .. %d", index,
+               linear->projections - 1);
 }
 
 void check_complete(const rora_linear* linear) {
-  require(linear != nullptr, "linear is NULL");
+  RORA_REQUIRE(linear != nullptr, "linear is NULL");
   for (int32_t i = 0; i < linear->projections; ++i)
-    require(linear->projection[i].weight != nullptr,
-            "projection %d has no weight: call rora_linear_set_weight first", i);
+    RORA_REQUIRE(linear->projection[i].weight != nullptr,
+                 "projection %d has no weight: call rora_linear_set_weight first", i);
 }
 
 void check_operand(const char* name, const rora_activation* a, int64_t width, int64_t tail) {
-  require(a != nullptr, "%s is NULL", name);
-  require(a->width == width, "%s is %lld wide: must be %lld", name, Long(a->width), Long(width));
-  require(even(a->tail) >= tail,
-          "%s has a tail of %lld columns: must be at least %lld, the sum of the ranks", name,
-          Long(a->tail), Long(tail));
+  RORA_REQUIRE(a != nullptr, "%s is NULL", name);
+  RORA_REQUIRE(a->width == width, "%s is %lld wide: must be %lld", name, Long(a->width),
+               Long(width));
+  RORA_REQUIRE(even(a->tail) >= tail,
+               "%s has a tail of %lld columns: must be at least %lld, the sum of the ranks", name,
+               Long(a->tail), Long(tail));
 }
 
 void check_batch(const rora_linear* linear, const rora_batch* batch, int64_t tokens) {
   if (linear->dropout == 0.0f) return;
-  require(batch != nullptr, "batch is NULL: dropout needs the order of the tokens");
-  require(batch->tokens == tokens, "batch has %lld tokens, the activation %lld",
-          Long(batch->tokens), Long(tokens));
+  RORA_REQUIRE(batch != nullptr, "batch is NULL: dropout needs the order of the tokens");
+  RORA_REQUIRE(batch->tokens == tokens, "batch has %lld tokens, the activation %lld",
+               Long(batch->tokens), Long(tokens));
 }
 
 void check_input(const rora_linear* linear, const rora_batch* batch, const rora_activation* x) {
@@ -56,8 +57,9 @@ using namespace rora;
 
 rora_status rora_linear_create(rora_context* context, int32_t projections, rora_linear** linear) {
   return guard([&] {
-    require(context != nullptr && linear != nullptr, "context and linear must not be NULL");
-    require(projections >= 1 && projections <= 4, "projections=%d: must be 1 .. 4", projections);
+    RORA_REQUIRE(context != nullptr && linear != nullptr, "context and linear must not be NULL");
+    RORA_REQUIRE(projections >= 1 && projections <= 4, "projections=%d: must be 1 .. 4",
+                 projections);
     auto fresh = std::make_unique<rora_linear>();
     *fresh = {};
     fresh->context = context;
@@ -72,13 +74,15 @@ rora_status rora_linear_set_weight(rora_linear* linear, int32_t index, const ror
                                    const float* bias, float* bias_gradient) {
   return guard([&] {
     check_index(linear, index);
-    require(weight != nullptr, "weight is NULL");
-    require(bias_gradient == nullptr || bias != nullptr, "a gradient of the bias needs a bias");
+    RORA_REQUIRE(weight != nullptr, "weight is NULL");
+    RORA_REQUIRE(bias_gradient == nullptr || bias != nullptr,
+                 "a gradient of the bias needs a bias");
     for (int32_t i = 0; i < linear->projections; ++i) {
       const rora_weight* other = linear->projection[i].weight;
-      require(i == index || other == nullptr || other->in_features == weight->in_features,
-              "projection %d reads %lld features, projection %d %lld: a group shares its input",
-              index, Long(weight->in_features), i, other ? Long(other->in_features) : 0);
+      RORA_REQUIRE(
+          i == index || other == nullptr || other->in_features == weight->in_features,
+          "projection %d reads %lld features, projection %d %lld: a group shares its input", index,
+          Long(weight->in_features), i, other ? Long(other->in_features) : 0);
     }
     linear->projection[index] = {weight, bias, bias_gradient, nullptr};
   });
@@ -89,15 +93,17 @@ rora_status rora_linear_set_adapter(rora_linear* linear, int32_t index,
   return guard([&] {
     check_index(linear, index);
     const rora_weight* weight = linear->projection[index].weight;
-    require(weight != nullptr, "projection %d has no weight: call rora_linear_set_weight first",
-            index);
-    require(adapter == nullptr || (adapter->out_features == weight->out_features &&
-                                   adapter->in_features == weight->in_features),
-            "adapter of a [%lld, %lld] projection, weight [%lld, %lld]: must have the same shape",
-            adapter ? Long(adapter->out_features) : 0, adapter ? Long(adapter->in_features) : 0,
-            Long(weight->out_features), Long(weight->in_features));
-    require(adapter == nullptr || adapter->magnitude == nullptr || adapter->norm_weight == weight,
-            "a DoRA adapter must know its weight's norms: call rora_adapter_refresh first");
+    RORA_REQUIRE(weight != nullptr,
+                 "projection %d has no weight: call rora_linear_set_weight first", index);
+    RORA_REQUIRE(
+        adapter == nullptr || (adapter->out_features == weight->out_features &&
+                               adapter->in_features == weight->in_features),
+        "adapter of a [%lld, %lld] projection, weight [%lld, %lld]: must have the same shape",
+        adapter ? Long(adapter->out_features) : 0, adapter ? Long(adapter->in_features) : 0,
+        Long(weight->out_features), Long(weight->in_features));
+    RORA_REQUIRE(
+        adapter == nullptr || adapter->magnitude == nullptr || adapter->norm_weight == weight,
+        "a DoRA adapter must know its weight's norms: call rora_adapter_refresh first");
     linear->projection[index].adapter = adapter;
   });
 }
@@ -105,9 +111,9 @@ rora_status rora_linear_set_adapter(rora_linear* linear, int32_t index,
 rora_status rora_linear_set_dropout(rora_linear* linear, float probability, uint64_t seed,
                                     uint64_t step, uint32_t stream) {
   return guard([&] {
-    require(linear != nullptr, "linear is NULL");
-    require(probability >= 0.0f && probability < 1.0f, "probability=%g: must be 0 <= p < 1",
-            double(probability));
+    RORA_REQUIRE(linear != nullptr, "linear is NULL");
+    RORA_REQUIRE(probability >= 0.0f && probability < 1.0f, "probability=%g: must be 0 <= p < 1",
+                 double(probability));
     linear->dropout = probability;
     linear->seed = seed;
     linear->step = step;
@@ -131,14 +137,16 @@ rora_status rora_linear_forward(rora_linear* linear, const rora_batch* batch, ro
   return guard([&] {
     check_input(linear, batch, x);
     const int64_t width = linear->column(linear->projections);
-    require(y != nullptr, "y is NULL");
-    require(even(y->width) == width, "y is %lld wide: must be %lld", Long(y->width), Long(width));
-    require(y != x, "y and x must not be the same activation");
-    require(y->max_tokens >= x->tokens, "y has room for %lld tokens, x has %lld",
-            Long(y->max_tokens), Long(x->tokens));
-    require(residual == nullptr || (residual->width == y->width && residual->tokens == x->tokens),
-            "residual [%lld, %lld]: must be [%lld, %lld]", residual ? Long(residual->tokens) : 0,
-            residual ? Long(residual->width) : 0, Long(x->tokens), Long(y->width));
+    RORA_REQUIRE(y != nullptr, "y is NULL");
+    RORA_REQUIRE(even(y->width) == width, "y is %lld wide: must be %lld", Long(y->width),
+                 Long(width));
+    RORA_REQUIRE(y != x, "y and x must not be the same activation");
+    RORA_REQUIRE(y->max_tokens >= x->tokens, "y has room for %lld tokens, x has %lld",
+                 Long(y->max_tokens), Long(x->tokens));
+    RORA_REQUIRE(
+        residual == nullptr || (residual->width == y->width && residual->tokens == x->tokens),
+        "residual [%lld, %lld]: must be [%lld, %lld]", residual ? Long(residual->tokens) : 0,
+        residual ? Long(residual->width) : 0, Long(x->tokens), Long(y->width));
     y->tokens = x->tokens;
     if (x->tokens == 0) return;
     LinearOp op{};
@@ -163,24 +171,24 @@ rora_status rora_linear_backward(rora_linear* linear, const rora_batch* batch,
   return guard([&] {
     check_complete(linear);
     const int64_t tail = linear->tail(linear->projections);
-    require(dy != nullptr, "dy is NULL");
+    RORA_REQUIRE(dy != nullptr, "dy is NULL");
     const int64_t width = linear->column(linear->projections);
-    require(even(dy->width) == width, "dy is %lld wide: must be %lld", Long(dy->width),
-            Long(width));
+    RORA_REQUIRE(even(dy->width) == width, "dy is %lld wide: must be %lld", Long(dy->width),
+                 Long(width));
     check_operand("dy", dy, dy->width, tail);
     check_batch(linear, batch, dy->tokens);
-    require(x != nullptr || !trains(linear), "x is NULL: something of this group is trained");
+    RORA_REQUIRE(x != nullptr || !trains(linear), "x is NULL: something of this group is trained");
     if (x != nullptr) {
       check_operand("x", x, linear->in_features(), tail);
-      require(x->tokens == dy->tokens, "x has %lld tokens, dy %lld", Long(x->tokens),
-              Long(dy->tokens));
+      RORA_REQUIRE(x->tokens == dy->tokens, "x has %lld tokens, dy %lld", Long(x->tokens),
+                   Long(dy->tokens));
     }
     if (dx != nullptr) {
       check_operand("dx", dx, linear->in_features(), 0);
-      require(dx != x && dx != dy, "dx must not be x or dy");
-      require(dx->max_tokens >= dy->tokens && (!accumulate || dx->tokens == dy->tokens),
-              "dx has %lld tokens and room for %lld, dy has %lld", Long(dx->tokens),
-              Long(dx->max_tokens), Long(dy->tokens));
+      RORA_REQUIRE(dx != x && dx != dy, "dx must not be x or dy");
+      RORA_REQUIRE(dx->max_tokens >= dy->tokens && (!accumulate || dx->tokens == dy->tokens),
+                   "dx has %lld tokens and room for %lld, dy has %lld", Long(dx->tokens),
+                   Long(dx->max_tokens), Long(dy->tokens));
       dx->tokens = dy->tokens;
     }
     if (dy->tokens == 0) return;

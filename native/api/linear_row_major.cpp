@@ -12,10 +12,10 @@ using Long = long long;
 
 void check_matrix(const char* name, const void* data, const char* stride_name, int64_t stride,
                   const char* what, int64_t columns) {
-  require(data != nullptr, "%s is NULL: it must be given", name);
-  require(stride >= columns, "%s=%lld: must be at least %s (%lld)", stride_name, Long(stride), what,
-          Long(columns));
-  require(stride <= INT32_MAX, "%s=%lld: must be at most 2^31 - 1", stride_name, Long(stride));
+  RORA_REQUIRE(data != nullptr, "%s is NULL: it must be given", name);
+  RORA_REQUIRE(stride >= columns, "%s=%lld: must be at least %s (%lld)", stride_name, Long(stride),
+               what, Long(columns));
+  RORA_REQUIRE(stride <= INT32_MAX, "%s=%lld: must be at most 2^31 - 1", stride_name, Long(stride));
 }
 
 // Half-open address range of a row-major matrix.
@@ -29,9 +29,9 @@ Range range_of(const char* name, const float* data, int64_t rows, int64_t column
 }
 
 void check_apart(const Range& output, const Range& other) {
-  require(output.end <= other.begin || other.end <= output.begin || output.begin == output.end ||
-              other.begin == other.end,
-          "%s overlaps %s: outputs must not overlap anything else", output.name, other.name);
+  RORA_REQUIRE(output.end <= other.begin || other.end <= output.begin ||
+                   output.begin == output.end || other.begin == other.end,
+               "%s overlaps %s: outputs must not overlap anything else", output.name, other.name);
 }
 
 void ok(rora_status status) {
@@ -97,11 +97,11 @@ struct Group {
 };
 
 void check_common(rora_context* context, const rora_weight* weight, int64_t tokens, int64_t rank) {
-  require(context != nullptr && weight != nullptr, "context and weight must not be NULL");
-  require(weight->context == context, "weight belongs to another context: make both on one");
-  require(tokens >= 0, "tokens=%lld: must not be negative", Long(tokens));
-  require(tokens <= INT32_MAX, "tokens=%lld: must be at most 2^31 - 1", Long(tokens));
-  require(rank >= 1, "rank=%lld: must be at least 1", Long(rank));
+  RORA_REQUIRE(context != nullptr && weight != nullptr, "context and weight must not be NULL");
+  RORA_REQUIRE(weight->context == context, "weight belongs to another context: make both on one");
+  RORA_REQUIRE(tokens >= 0, "tokens=%lld: must not be negative", Long(tokens));
+  RORA_REQUIRE(tokens <= INT32_MAX, "tokens=%lld: must be at most 2^31 - 1", Long(tokens));
+  RORA_REQUIRE(rank >= 1, "rank=%lld: must be at least 1", Long(rank));
 }
 
 }  // namespace

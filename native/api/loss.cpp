@@ -18,8 +18,8 @@ rora_status rora_cross_entropy(rora_weight* head, const rora_batch* batch, const
     require_same_context(head->context, x->context, "x");
     require_width(x, "x", head->in_features);
     require_tokens(x, "x", batch->tokens);
-    require(std::isfinite(divisor) && divisor > 0, "divisor=%g: must be positive and finite",
-            divisor);
+    RORA_REQUIRE(std::isfinite(divisor) && divisor > 0, "divisor=%g: must be positive and finite",
+                 divisor);
     if (dx) {
       require_same_context(head->context, dx->context, "dx");
       require_same_dtype(x, "x", dx, "dx");
@@ -28,11 +28,11 @@ rora_status rora_cross_entropy(rora_weight* head, const rora_batch* batch, const
       require_room(dx, "dx", x->tokens);
     }
     for (int64_t t = 0; t < batch->tokens; ++t)
-      require(batch->labels[t] == -100 ||
-                  (batch->labels[t] >= 0 && batch->labels[t] < head->out_features),
-              "token %lld has label %d: it must be -100 (none) or 0 .. %lld",
-              static_cast<long long>(t), batch->labels[t],
-              static_cast<long long>(head->out_features - 1));
+      RORA_REQUIRE(batch->labels[t] == -100 ||
+                       (batch->labels[t] >= 0 && batch->labels[t] < head->out_features),
+                   "token %lld has label %d: it must be -100 (none) or 0 .. %lld",
+                   static_cast<long long>(t), batch->labels[t],
+                   static_cast<long long>(head->out_features - 1));
     if (dx) dx->tokens = x->tokens;
     CrossEntropyOp op{};
     op.head = head, op.batch = batch, op.x = x, op.divisor = divisor;

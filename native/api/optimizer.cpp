@@ -8,7 +8,7 @@ namespace rora {
 namespace {
 
 void check_count(int64_t count) {
-  require(count >= 0, "count=%lld: must not be negative", static_cast<long long>(count));
+  RORA_REQUIRE(count >= 0, "count=%lld: must not be negative", static_cast<long long>(count));
 }
 
 bool overlap(const float* a, const float* b, int64_t count) {
@@ -17,16 +17,17 @@ bool overlap(const float* a, const float* b, int64_t count) {
 }
 
 void check_step(const rora_adamw_step& s) {
-  require(std::isfinite(s.learning_rate) && s.learning_rate >= 0,
-          "learning_rate=%g: must be finite and not negative", s.learning_rate);
-  require(s.beta1 >= 0 && s.beta1 < 1, "beta1=%g: must be in [0, 1)", s.beta1);
-  require(s.beta2 >= 0 && s.beta2 < 1, "beta2=%g: must be in [0, 1)", s.beta2);
-  require(std::isfinite(s.epsilon) && s.epsilon >= 0, "epsilon=%g: must be finite and not negative",
-          s.epsilon);
-  require(std::isfinite(s.weight_decay) && s.weight_decay >= 0,
-          "weight_decay=%g: must be finite and not negative", s.weight_decay);
-  require(std::isfinite(s.gradient_scale), "gradient_scale=%g: must be finite", s.gradient_scale);
-  require(s.step >= 1, "step=%lld: steps count from 1", static_cast<long long>(s.step));
+  RORA_REQUIRE(std::isfinite(s.learning_rate) && s.learning_rate >= 0,
+               "learning_rate=%g: must be finite and not negative", s.learning_rate);
+  RORA_REQUIRE(s.beta1 >= 0 && s.beta1 < 1, "beta1=%g: must be in [0, 1)", s.beta1);
+  RORA_REQUIRE(s.beta2 >= 0 && s.beta2 < 1, "beta2=%g: must be in [0, 1)", s.beta2);
+  RORA_REQUIRE(std::isfinite(s.epsilon) && s.epsilon >= 0,
+               "epsilon=%g: must be finite and not negative", s.epsilon);
+  RORA_REQUIRE(std::isfinite(s.weight_decay) && s.weight_decay >= 0,
+               "weight_decay=%g: must be finite and not negative", s.weight_decay);
+  RORA_REQUIRE(std::isfinite(s.gradient_scale), "gradient_scale=%g: must be finite",
+               s.gradient_scale);
+  RORA_REQUIRE(s.step >= 1, "step=%lld: steps count from 1", static_cast<long long>(s.step));
 }
 
 }  // namespace
@@ -61,8 +62,8 @@ rora_status rora_adamw(rora_context* context, const rora_adamw_step* step, int64
     for (int i = 0; i < 4; ++i) {
       require_given(arrays[i], names[i]);
       for (int j = 0; j < i; ++j)
-        require(!overlap(arrays[i], arrays[j], count), "%s and %s overlap: they must not", names[j],
-                names[i]);
+        RORA_REQUIRE(!overlap(arrays[i], arrays[j], count), "%s and %s overlap: they must not",
+                     names[j], names[i]);
     }
     AdamwOp op{};
     op.step = *step, op.count = count, op.values = values, op.gradients = gradients;

@@ -50,14 +50,14 @@ int64_t element_bytes(rora_dtype dtype) { return dtype == RORA_F32 ? 4 : 2; }
 
 void check_rows(const rora_weight* weight, int64_t row, int64_t rows, const void* memory,
                 int64_t stride) {
-  require(weight != nullptr, "weight is NULL");
-  require(
+  RORA_REQUIRE(weight != nullptr, "weight is NULL");
+  RORA_REQUIRE(
       row >= 0 && rows >= 0 && row <= weight->out_features && rows <= weight->out_features - row,
       "rows %lld .. +%lld: must lie within out_features (%lld)", static_cast<long long>(row),
       static_cast<long long>(rows), static_cast<long long>(weight->out_features));
-  require(memory != nullptr || rows == 0, "the host pointer is NULL");
-  require(stride >= weight->in_features, "stride=%lld: must be at least in_features (%lld)",
-          static_cast<long long>(stride), static_cast<long long>(weight->in_features));
+  RORA_REQUIRE(memory != nullptr || rows == 0, "the host pointer is NULL");
+  RORA_REQUIRE(stride >= weight->in_features, "stride=%lld: must be at least in_features (%lld)",
+               static_cast<long long>(stride), static_cast<long long>(weight->in_features));
 }
 
 void write_row(rora_weight& weight, int64_t row, rora_dtype dtype, const void* source,
@@ -99,13 +99,13 @@ using namespace rora;
 rora_status rora_weight_create(rora_context* context, rora_dtype dtype, int64_t out_features,
                                int64_t in_features, rora_weight** weight) {
   return guard([&] {
-    require(context != nullptr && weight != nullptr, "context and weight must not be NULL");
-    require(dtype == RORA_F32 || dtype == RORA_BF16,
-            "dtype=%d: a weight is stored as RORA_F32 or RORA_BF16", int(dtype));
-    require(out_features >= 1 && in_features >= 1 && out_features <= INT32_MAX &&
-                in_features <= INT32_MAX,
-            "weight [%lld, %lld]: both sizes must be 1 .. 2^31 - 1",
-            static_cast<long long>(out_features), static_cast<long long>(in_features));
+    RORA_REQUIRE(context != nullptr && weight != nullptr, "context and weight must not be NULL");
+    RORA_REQUIRE(dtype == RORA_F32 || dtype == RORA_BF16,
+                 "dtype=%d: a weight is stored as RORA_F32 or RORA_BF16", int(dtype));
+    RORA_REQUIRE(out_features >= 1 && in_features >= 1 && out_features <= INT32_MAX &&
+                     in_features <= INT32_MAX,
+                 "weight [%lld, %lld]: both sizes must be 1 .. 2^31 - 1",
+                 static_cast<long long>(out_features), static_cast<long long>(in_features));
     auto fresh = std::make_unique<rora_weight>();
     *fresh = {context, dtype, out_features, in_features, nullptr, next_version(), nullptr, nullptr};
     fresh->data =
@@ -124,8 +124,8 @@ rora_status rora_weight_write(rora_weight* weight, int64_t row, int64_t rows,
                               rora_dtype source_dtype, const void* source, int64_t stride) {
   return guard([&] {
     check_rows(weight, row, rows, source, stride);
-    require(source_dtype == RORA_F32 || source_dtype == RORA_BF16 || source_dtype == RORA_F16,
-            "source_dtype=%d: must be RORA_F32, RORA_BF16 or RORA_F16", int(source_dtype));
+    RORA_REQUIRE(source_dtype == RORA_F32 || source_dtype == RORA_BF16 || source_dtype == RORA_F16,
+                 "source_dtype=%d: must be RORA_F32, RORA_BF16 or RORA_F16", int(source_dtype));
     weight->version = next_version();
     for_rows(*weight, rows,
              [&](int64_t i) { write_row(*weight, row + i, source_dtype, source, i * stride); });
@@ -142,9 +142,9 @@ rora_status rora_weight_read(const rora_weight* weight, int64_t row, int64_t row
 
 rora_status rora_weight_train(rora_weight* weight, float* master, float* gradient) {
   return guard([&] {
-    require(weight != nullptr, "weight is NULL");
-    require((master == nullptr) == (gradient == nullptr),
-            "master and gradient must be both given or both NULL");
+    RORA_REQUIRE(weight != nullptr, "weight is NULL");
+    RORA_REQUIRE((master == nullptr) == (gradient == nullptr),
+                 "master and gradient must be both given or both NULL");
     weight->master = master;
     weight->gradient = gradient;
   });
@@ -152,8 +152,8 @@ rora_status rora_weight_train(rora_weight* weight, float* master, float* gradien
 
 rora_status rora_weight_refresh(rora_weight* weight) {
   return guard([&] {
-    require(weight != nullptr && weight->master != nullptr,
-            "the weight is not trained: call rora_weight_train first");
+    RORA_REQUIRE(weight != nullptr && weight->master != nullptr,
+                 "the weight is not trained: call rora_weight_train first");
     weight->version = next_version();
     for_rows(*weight, weight->out_features, [&](int64_t i) {
       write_row(*weight, i, RORA_F32, weight->master, i * weight->in_features);
@@ -163,8 +163,8 @@ rora_status rora_weight_refresh(rora_weight* weight) {
 
 rora_status rora_weight_to_master(const rora_weight* weight) {
   return guard([&] {
-    require(weight != nullptr && weight->master != nullptr,
-            "the weight is not trained: call rora_weight_train first");
+    RORA_REQUIRE(weight != nullptr && weight->master != nullptr,
+                 "the weight is not trained: call rora_weight_train first");
     for_rows(*weight, weight->out_features,
              [&](int64_t i) { read_row(*weight, i, weight->master + i * weight->in_features); });
   });
@@ -172,7 +172,7 @@ rora_status rora_weight_to_master(const rora_weight* weight) {
 
 rora_status rora_weight_row_norms(const rora_weight* weight, float* norms) {
   return guard([&] {
-    require(weight != nullptr && norms != nullptr, "weight and norms must not be NULL");
+    RORA_REQUIRE(weight != nullptr && norms != nullptr, "weight and norms must not be NULL");
     for_rows(*weight, weight->out_features, [&](int64_t i) {
       double sum = 0;
       for (int64_t k = 0; k < weight->in_features; ++k) {

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "cpu/panel.h"
@@ -43,7 +44,7 @@ std::vector<double> scores(const AttentionOp& op, const KeyValues& kv, int64_t t
 }
 
 double log_sum_exp(const std::vector<double>& values) {
-  double maximum = -INFINITY, sum = 0;
+  double maximum = -std::numeric_limits<double>::infinity(), sum = 0;
   for (const double value : values) maximum = std::fmax(maximum, value);
   for (const double value : values) sum += std::exp(value - maximum);
   return maximum + std::log(sum);

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "cpu/panel.h"
@@ -10,7 +11,7 @@ namespace {
 
 // logits = x head^T of one token; returns the log of the sum of their exponentials.
 double compute_logits(const CrossEntropyOp& op, int64_t token, std::vector<double>& logits) {
-  double maximum = -INFINITY;
+  double maximum = -std::numeric_limits<double>::infinity();
   for (int64_t n = 0; n < op.head->out_features; ++n) {
     double sum = 0;
     for (int64_t k = 0; k < op.head->in_features; ++k)
@@ -52,7 +53,7 @@ void reference_cross_entropy(rora_context&, const CrossEntropyOp& op) {
     if (op.token_loss) op.token_loss[t] = float(loss);
     for (int64_t k = 0; op.dx && k < hidden; ++k) set(*op.dx, t, k, float(dx[size_t(k)]));
   }
-  for (size_t i = 0; i < dw.size(); ++i) op.head->gradient[i] += float(dw[i]);
+  for (size_t i = 0; op.head->gradient && i < dw.size(); ++i) op.head->gradient[i] += float(dw[i]);
   if (op.dx) clear_padding(*op.dx);
 }
 
