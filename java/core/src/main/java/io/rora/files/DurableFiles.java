@@ -134,11 +134,17 @@ public final class DurableFiles {
   }
 
   /**
-   * Writes or replaces a file. Missing parent directories are made.
+   * Writes or replaces a file. Missing parent directories are made. Of a link, the file that it
+   * leads to is replaced; a device or a pipe, which a rename would put a file in the place of, is
+   * refused.
    *
    * @throws IOException if it cannot be written, saying what to do; or whatever {@code body} throws
    */
-  public void write(Path target, Body body) throws IOException {
+  public void write(Path place, Body body) throws IOException {
+    Path target = Files.exists(place) && Files.isSymbolicLink(place) ? place.toRealPath() : place;
+    if (Files.exists(target) && !Files.isRegularFile(target) && !Files.isDirectory(target)) {
+      throw new FileFormatException(place, "is a device or a pipe; name a file");
+    }
     Path part = beside(target, PART);
     createParent(target);
     try {

@@ -4,6 +4,8 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.fail;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -72,6 +74,22 @@ class DurableFilesTest {
       }
     }
     return contents;
+  }
+
+  @Test
+  void devicesArePreservedAndLinksFollowed() throws IOException {
+    Path device = Path.of("/dev/null");
+    assumeTrue(Files.exists(device), "this system has no /dev/null");
+    DurableFiles.Body text = DurableFiles.Body.of("new");
+    assertThrows(
+        FileFormatException.class,
+        () -> new DurableFiles((step, path) -> fail("writes at " + path)).write(device, text));
+    assertFalse(Files.isRegularFile(device));
+    Path file = Files.writeString(directory.resolve("file"), "old");
+    Path link = Files.createSymbolicLink(directory.resolve("link"), file);
+    new DurableFiles().write(link, text);
+    assertTrue(Files.isSymbolicLink(link));
+    assertEquals("new", Files.readString(file));
   }
 
   @Test
