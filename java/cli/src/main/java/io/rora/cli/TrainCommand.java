@@ -100,7 +100,7 @@ final class TrainCommand implements Command {
         .value(
             "micro-batch-size",
             "N",
-            "rows computed at once; the result does not depend on it" + " (automatic)")
+            "rows computed at once; changes the result by rounding only" + " (automatic)")
         .value("epochs", "X", "passes over the data (3)")
         .value("max-steps", "N", "optimiser steps, in place of --epochs");
   }
