@@ -23,6 +23,8 @@ struct Level {
   const KernelTable* table;
 };
 
+constexpr int kLevels = 6;
+
 int levels_here(Level* levels) {
   [[maybe_unused]] const CpuFeatures& cpu = cpu_features();
   int count = 0;
@@ -35,24 +37,25 @@ int levels_here(Level* levels) {
   add(cpu.avx2, avx2_kernels());
   add(cpu.avx512, avx512_kernels());
   add(cpu.avx512bf16, avx512bf16_kernels());
+  add(cpu.amx, amx_kernels());
 #endif
   return count;
 }
 
 // The best level the machine has, but none above the one RORA_MAX_ISA names.
 const KernelTable* choose_kernels() {
-  Level levels[5];
+  Level levels[kLevels];
   const int count = levels_here(levels);
   const char* cap = std::getenv("RORA_MAX_ISA");
   if (cap == nullptr || *cap == '\0') return levels[count - 1].table;
-  const char* known[] = {"reference", "portable", "avx2", "avx512", "avx512bf16"};
+  const char* known[kLevels] = {"reference", "portable", "avx2", "avx512", "avx512bf16", "amx"};
   int rank = -1;
-  for (int i = 0; i < 5; ++i)
+  for (int i = 0; i < kLevels; ++i)
     if (std::strcmp(cap, known[i]) == 0) rank = i;
   RORA_REQUIRE(
       rank >= 0,
-      "RORA_MAX_ISA=%s: must be reference, portable, avx2, avx512 or avx512bf16; unset it to "
-      "use the best this machine has",
+      "RORA_MAX_ISA=%s: must be reference, portable, avx2, avx512, avx512bf16 or amx; unset it "
+      "to use the best this machine has",
       cap);
   const KernelTable* best = levels[0].table;
   for (int i = 0; i < count; ++i)

@@ -121,10 +121,11 @@ struct KernelTable {
 
 // cpu/reference: plain loops, sums in double; the specification.
 const KernelTable& reference_kernels();
-// cpu/simd compiled for each instruction set; the last three on x86-64 only.
+// cpu/simd compiled for each instruction set; the last four on x86-64 only.
 const KernelTable* portable_kernels();
 const KernelTable* avx2_kernels();
 const KernelTable* avx512_kernels();
 const KernelTable* avx512bf16_kernels();
+const KernelTable* amx_kernels();
 
 }  // namespace rora

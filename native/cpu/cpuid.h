@@ -9,6 +9,7 @@ struct CpuFeatures {
   bool avx2 = false;        // with FMA and F16C
   bool avx512 = false;      // F, BW, DQ and VL
   bool avx512bf16 = false;  // with avx512
+  bool amx = false;         // TILE and BF16, with avx512bf16, and the system lets us use them
   std::string words;        // as rora_cpu_features() lists them
 };
 

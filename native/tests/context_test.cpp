@@ -35,7 +35,7 @@ TEST(unknownInstructionSetIsAnError) {
     const Cap set(value);
     rora_context* context = nullptr;
     EXPECT_ERROR(rora_context_open("cpu", 1, &context), RORA_INVALID_ARGUMENT,
-                 "must be reference, portable, avx2, avx512 or avx512bf16");
+                 "must be reference, portable, avx2, avx512, avx512bf16 or amx");
     EXPECT(std::strstr(rora_last_error(), value) != nullptr);
     EXPECT(context == nullptr);
   }
@@ -45,7 +45,7 @@ TEST(instructionSetIsTheBestUnderTheCap) {
   EXPECT(isa_under("reference") == "reference");
   EXPECT(isa_under("portable") == "portable");
   // A level that the machine lacks falls back to the best below.
-  const char* names[] = {"reference", "portable", "avx2", "avx512", "avx512bf16"};
+  const char* names[] = {"reference", "portable", "avx2", "avx512", "avx512bf16", "amx"};
   for (const char* cap : names) {
     std::string best;
     for (const char* name : names) {
@@ -67,6 +67,7 @@ TEST(levelsAreThoseOfTheProcessor) {
   EXPECT(has("avx2") == rora::cpu_features().avx2);
   EXPECT(has("avx512") == rora::cpu_features().avx512);
   EXPECT(has("avx512bf16") == rora::cpu_features().avx512bf16);
+  EXPECT(has("amx") == rora::cpu_features().amx);
   EXPECT(rora_cpu_features() != nullptr);
 }
 

@@ -68,7 +68,7 @@ void expect_same_bits(const char* file, int line, const char* what, const std::v
 const std::vector<std::string>& levels() {
   static const std::vector<std::string> found = [] {
     std::vector<std::string> names;
-    for (const char* name : {"reference", "portable", "avx2", "avx512", "avx512bf16"}) {
+    for (const char* name : {"reference", "portable", "avx2", "avx512", "avx512bf16", "amx"}) {
       Context context(name);
       if (std::strcmp(rora_context_isa(context), name) == 0) names.push_back(name);
     }

@@ -1,185 +1,29 @@
 // The panel GEMM: every product of weights with activations goes through it.
 //
-//   Y[n, t] = sum over segments s, k of  W_s[n, k] X_s[k, t]            (research: one longer
-//   reduction)
+//   Y[n, t] = sum over segments s, k of  W_s[n, k] X_s[k, t]       (research: one longer reduction)
 //
-//             X_s panel [k][64 tokens]      A tile is 6 rows of W times 64 tokens: 24 AVX-512
-//             accumulators. x0 x1 .............. x63      For each k: 4 loads of X, 6 broadcasts of
-//             W, 24 FMAs, so FMA
-//   W strip   +----------------------+      issue is the limit. W is packed on the fly, a block of
-//   96 rows [k][6]    | 6 x 64 accumulators  |      by 512 k (196 KB, half of L2), and used for up
-//   to 16 panels;
-//             +----------------------+      X panels stream from L2 / L3, 4 bytes for 6 FMA cycles.
+//             X_s panels [k][64 tokens]     A task owns a block of rows (pack.h says how many) and
+//             +------+------+------+---     some panels. It packs the block's share of W, as much
+//   W_s block |      |      |      |        of k as L2 holds, and then goes from panel to panel:
+//   +-------+ +------+------+------+---     pieces of k from which X comes through L1 and L2 while
+//   | pieces| | sums |      |      |        strip after strip passes over it. If W fits as a
+//   +-------+ +------+------+------+---     whole, the sums of one panel stay in L1 and become Y at
+//                                           once; else those of 16 panels wait for the next chunk.
 //
-// With bf16 activations and AVX512-BF16 the reduction runs over pairs (vdpbf16ps), else X is
-// widened block by block. Adding segments (low-rank slabs, several projections) needs no second
-// pass over Y. Each tile has one fixed order of sums, whatever the threads do. Reference:
-// cpu/reference/linear.cpp.
+// Adding segments (low-rank slabs, several projections) needs no second pass over Y. Each element
+// has one fixed order of sums, whatever the threads do. Traffic: W once in 16 panels or more, X
+// once for each block of rows, Y once. Reference: cpu/reference/linear.cpp.
 #pragma once
 
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
-
 #include "cpu/simd/dropout.h"
-#include "cpu/simd/vec.h"
+#include "cpu/simd/pack.h"
 
 namespace rora::RORA_LEVEL {
 
-#if defined(__AVX512BF16__)
-constexpr bool kDotsPairs = true;
-#else
-constexpr bool kDotsPairs = false;
-#endif
-
-constexpr int kTileRows = 6;
-// 6 x 4 accumulators need 32 registers; with 16 registers 6 x 2 fit.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kTileVectors = 4;
-#else
-constexpr int kTileVectors = 2;
-#endif
-constexpr int kTileLanes = kTileVectors * kLanes;
-
-constexpr int64_t kBlockRows = 96;    // of W packed at once
-constexpr int64_t kBlockWords = 512;  // 4-byte words of k in a block: floats or bf16 pairs
-constexpr int64_t kGroupPanels = 16;  // that share a packed block
-
-// acc[i * 64 + lane] (+)= sum_k w[k * 6 + i] * x[k * 64 + lane], i < 6.
-static inline void tile_f32(int64_t k, const float* w, const float* x, float* acc, bool add) {
-  for (int lane = 0; lane < kPanel; lane += kTileLanes) {
-    vfloat c[kTileRows][kTileVectors];
-    for (int i = 0; i < kTileRows; ++i)
-      for (int v = 0; v < kTileVectors; ++v)
-        c[i][v] = add ? load(acc + i * kPanel + lane + v * kLanes) : vfloat{};
-    for (int64_t j = 0; j < k; ++j) {
-      vfloat xv[kTileVectors];
-#pragma GCC unroll 8
-      for (int v = 0; v < kTileVectors; ++v) xv[v] = load(x + j * kPanel + lane + v * kLanes);
-#pragma GCC unroll 8
-      for (int i = 0; i < kTileRows; ++i) {
-        const vfloat b = splat(w[j * kTileRows + i]);
-#pragma GCC unroll 8
-        for (int v = 0; v < kTileVectors; ++v) c[i][v] += b * xv[v];
-      }
-    }
-    for (int i = 0; i < kTileRows; ++i)
-      for (int v = 0; v < kTileVectors; ++v) store(acc + i * kPanel + lane + v * kLanes, c[i][v]);
-  }
-}
-
-// The same over pairs: w[k * 6 + i] is the pair (W[i, 2k], W[i, 2k + 1]), x as in a bf16 panel.
-static inline void tile_pairs(int64_t pairs, const uint32_t* w, const uint16_t* x, float* acc,
-                              bool add) {
-#if defined(__AVX512BF16__)
-  __m512 c[kTileRows][4];
-  for (int i = 0; i < kTileRows; ++i)
-    for (int v = 0; v < 4; ++v)
-      c[i][v] = add ? _mm512_loadu_ps(acc + i * kPanel + v * 16) : _mm512_setzero_ps();
-  for (int64_t j = 0; j < pairs; ++j) {
-    __m512bh xv[4];
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) xv[v] = (__m512bh)_mm512_loadu_si512(x + j * 2 * kPanel + v * 32);
-#pragma GCC unroll 6
-    for (int i = 0; i < kTileRows; ++i) {
-      const __m512bh b = (__m512bh)_mm512_set1_epi32(int(w[j * kTileRows + i]));
-#pragma GCC unroll 4
-      for (int v = 0; v < 4; ++v) c[i][v] = _mm512_dpbf16_ps(c[i][v], xv[v], b);
-    }
-  }
-  for (int i = 0; i < kTileRows; ++i)
-    for (int v = 0; v < 4; ++v) _mm512_storeu_ps(acc + i * kPanel + v * 16, c[i][v]);
-#else
-  (void)pairs, (void)w, (void)x, (void)acc, (void)add;
-#endif
-}
-
-// A matrix as the left factor: element (n, k) is data[n * stride + k], or data[k * stride + n] if
-// transposed, times (n_scale[n] - scale_offset) or (k_scale[k] - scale_offset) where given.
-struct Matrix {
-  const void* data;
-  rora_dtype dtype;
-  int64_t stride;
-  bool transposed;
-  const float* n_scale;
-  const float* k_scale;
-  float scale_offset;
-};
-
-static inline Matrix weight_rows(const rora_weight& w) {
-  return {w.data, w.dtype, w.in_features, false, nullptr, nullptr, 0.0f};
-}
-static inline Matrix weight_columns(const rora_weight& w) {
-  return {w.data, w.dtype, w.in_features, true, nullptr, nullptr, 0.0f};
-}
-static inline Matrix float_matrix(const float* data, int64_t stride, bool transposed) {
-  return {data, RORA_F32, stride, transposed, nullptr, nullptr, 0.0f};
-}
-
-static inline float widen(float value) { return value; }
-static inline float widen(uint16_t bits) { return bf16_to_float(bits); }
-
-template <class T>
-static inline float scaled(const Matrix& m, int64_t n, int64_t k) {
-  const T* data = static_cast<const T*>(m.data);
-  float value = widen(m.transposed ? data[k * m.stride + n] : data[n * m.stride + k]);
-  if (m.n_scale) value *= m.n_scale[n] - m.scale_offset;
-  if (m.k_scale) value *= m.k_scale[k] - m.scale_offset;
-  return value;
-}
-
-// Packs rows [n, n + rows), rows <= 6, of columns [k, k + count) as floats [count][6]; rows that
-// are missing become zero.
-template <class T>
-static inline void pack_strip_f32(const Matrix& m, int64_t n, int64_t rows, int64_t k,
-                                  int64_t count, float* out) {
-  const T* data = static_cast<const T*>(m.data);
-  if (rows == kTileRows && !m.n_scale && !m.k_scale) {
-    if (m.transposed) {
-      for (int64_t j = 0; j < count; ++j)
-        for (int i = 0; i < kTileRows; ++i)
-          out[j * kTileRows + i] = widen(data[(k + j) * m.stride + n + i]);
-    } else {
-      const T* row = data + n * m.stride + k;
-      for (int64_t j = 0; j < count; ++j)
-        for (int i = 0; i < kTileRows; ++i) out[j * kTileRows + i] = widen(row[i * m.stride + j]);
-    }
-    return;
-  }
-  for (int64_t j = 0; j < count; ++j)
-    for (int i = 0; i < kTileRows; ++i)
-      out[j * kTileRows + i] = i < rows ? scaled<T>(m, n + i, k + j) : 0.0f;
-}
-
-static inline uint32_t pair_of(uint32_t low, uint32_t high) { return low | high << 16; }
-
-// The same as pairs [ceil(count / 2)][6]; the second half of a last odd pair is zero.
-template <class T>
-static inline void pack_strip_pairs(const Matrix& m, int64_t n, int64_t rows, int64_t k,
-                                    int64_t count, uint32_t* out) {
-  int64_t j = 0;
-  if (sizeof(T) == 2 && rows == kTileRows && !m.n_scale && !m.k_scale) {
-    const uint16_t* data = static_cast<const uint16_t*>(m.data);
-    if (m.transposed) {
-      for (; j + 1 < count; j += 2) {
-        const uint16_t* low = data + (k + j) * m.stride + n;
-        for (int i = 0; i < kTileRows; ++i)
-          out[j / 2 * kTileRows + i] = pair_of(low[i], low[i + m.stride]);
-      }
-    } else {
-      for (; j + 1 < count; j += 2)
-        for (int i = 0; i < kTileRows; ++i)
-          __builtin_memcpy(out + j / 2 * kTileRows + i, data + (n + i) * m.stride + k + j, 4);
-    }
-  }
-  for (; j < count; j += 2)
-    for (int i = 0; i < kTileRows; ++i) {
-      const uint32_t low = i < rows ? float_to_bf16(scaled<T>(m, n + i, k + j)) : 0u;
-      const uint32_t high =
-          i < rows && j + 1 < count ? float_to_bf16(scaled<T>(m, n + i, k + j + 1)) : 0u;
-      out[j / 2 * kTileRows + i] = pair_of(low, high);
-    }
-}
+constexpr int64_t kGroupPanels = 16;    // whose sums wait together
+constexpr int64_t kPassColumns = 1024;  // of k that matrix tiles add up in registers
+constexpr int kMaxPieces = 24;
+constexpr int64_t kMaskRows = 256;
 
 struct Segment {
   const rora_activation* x;
@@ -214,74 +58,189 @@ struct PanelJob {
 };
 
 struct PanelScratch {
-  float* packed;  // [kBlockRows][kBlockWords]
-  float* acc;     // [kGroupPanels][kBlockRows][64]
-  float* x;       // [kBlockWords][64]
-  float* mask;    // [kBlockWords][64]
+  float* packed;  // of a chunk
+  float* acc;     // [kGroupPanels][kMaxBlockRows][64]
+  float* x;       // copies of X that are widened, masked or filled up with zeros
+  float* mask;    // [kMaskRows][64]
 };
 
-constexpr int64_t kPackedWords = kBlockRows * kBlockWords;
-constexpr int64_t kAccWords = kGroupPanels * kBlockRows * kPanel;
-constexpr int64_t kPanelWords = kBlockWords * kPanel;
-constexpr int64_t kGemmScratchBytes = (kPackedWords + kAccWords + 3 * kPanelWords) * 4;
+constexpr int64_t kPackedWords = kBlockRows * 2048;
+constexpr int64_t kAccWords = kGroupPanels * kMaxBlockRows * kPanel;
+// A pass of matrix tiles, with each of its pieces rounded up to a step; a piece of floats.
+constexpr int64_t kCopyWords = (kPassColumns + kMaxPieces * kStep) / 2 * kPanel;
+constexpr int64_t kMaskWords = kMaskRows * kPanel;
+constexpr int64_t kGemmScratchBytes = (kPackedWords + kAccWords + kCopyWords + kMaskWords) * 4;
 
 static inline PanelScratch panel_scratch(char* memory) {
   float* p = reinterpret_cast<float*>(memory);
   return {p, p + kPackedWords, p + kPackedWords + kAccWords,
-          p + kPackedWords + kAccWords + kPanelWords};
+          p + kPackedWords + kAccWords + kCopyWords};
 }
 
-// k columns of a block
-static inline int64_t block_columns(bool pairs) { return pairs ? 2 * kBlockWords : kBlockWords; }
+// A stretch of one segment's reduction, packed for a block of rows.
+struct Piece {
+  const Segment* segment;
+  int64_t k, count, words;
+  float* packed;
+  bool adds;  // to what the piece before it leaves in matrix tiles
+};
 
-static inline void pack_block(const Segment& s, bool pairs, int64_t n, int64_t rows, int64_t k,
-                              int64_t count, float* packed) {
-  const int64_t words = pairs ? (count + 1) / 2 : count;
-  for (int64_t i = 0; i < rows; i += kTileRows) {
-    float* strip = packed + i * words;
-    uint32_t* pair_strip = reinterpret_cast<uint32_t*>(strip);
-    const int64_t strip_rows = min_of(kTileRows, rows - i);
-    const bool wide = s.w.dtype == RORA_F32;
-    if (pairs && wide) pack_strip_pairs<float>(s.w, n + i, strip_rows, k, count, pair_strip);
-    if (pairs && !wide) pack_strip_pairs<uint16_t>(s.w, n + i, strip_rows, k, count, pair_strip);
-    if (!pairs && wide) pack_strip_f32<float>(s.w, n + i, strip_rows, k, count, strip);
-    if (!pairs && !wide) pack_strip_f32<uint16_t>(s.w, n + i, strip_rows, k, count, strip);
+// How far a job's reduction has been planned.
+struct Cursor {
+  int segment = 0;
+  int64_t k = 0;
+};
+
+// The next piece of a job: its segment in equal parts.
+static inline Piece next_piece(const PanelJob& job, TileKind kind, Cursor& cursor) {
+  const Geometry g = geometry(kind);
+  const Segment& s = job.segment[cursor.segment];
+  const int64_t parts = blocks_of(s.k, g.piece_columns);
+  const int64_t count = min_of(round_up(blocks_of(s.k, parts), g.align), s.k - cursor.k);
+  const Piece piece = {&s, cursor.k, count, words_of(kind, count), nullptr, false};
+  cursor.k += count;
+  if (cursor.k == s.k) cursor = {cursor.segment + 1, 0};
+  return piece;
+}
+
+// Pieces for rows [n, n + rows) that are packed at the same time.
+struct Chunk {
+  Piece piece[kMaxPieces];
+  int count = 0;
+  bool last = false;  // of the job
+};
+
+static inline Block block_of(const Piece& piece, int64_t n, int64_t rows) {
+  return {piece.segment->w, n, rows, piece.k, piece.count};
+}
+
+static inline void plan_chunk(const PanelJob& job, TileKind kind, int64_t rows, Cursor& cursor,
+                              float* packed, Chunk& chunk) {
+  const int64_t padded = round_up(rows, geometry(kind).strip_rows);
+  int64_t used = 0, pass = 0;
+  chunk.count = 0;
+  while (cursor.segment < job.segments && chunk.count < kMaxPieces) {
+    Cursor next = cursor;
+    Piece piece = next_piece(job, kind, next);
+    if (chunk.count > 0 && used + padded * piece.words > kPackedWords) break;
+    pass = pass + piece.count <= kPassColumns ? pass + piece.count : piece.count;
+    piece.adds = chunk.count > 0 && pass > piece.count;
+    piece.packed = packed + used;
+    used += padded * piece.words;
+    chunk.piece[chunk.count++] = piece;
+    cursor = next;
   }
+  chunk.last = cursor.segment == job.segments;
 }
 
-// Rows [k, k + count) of the segment's operand in one panel, in the form the tiles read: the panel
-// itself, or a widened or masked copy in scratch.
-static inline const void* operand(const Segment& s, bool pairs, int64_t panel, int64_t k,
-                                  int64_t count, const Dropout* dropout,
-                                  const PanelScratch& scratch) {
+// Rows [k, k + count) of the segment's operand in one panel, masked or widened into `copy`, in
+// words of `pairs` or floats.
+static inline void copy_operand(const Segment& s, bool pairs, int64_t panel, int64_t k,
+                                int64_t count, const Dropout* dropout, float* mask, float* copy) {
   const rora_activation& x = *s.x;
   const int64_t row = s.row + k;
   if (s.stream < 0) {
-    if (x.dtype == RORA_F32) return panel_data<float>(x, panel) + row * kPanel;
-    if (pairs) return panel_data<uint16_t>(x, panel) + row * kPanel;
-    widen_rows(x, panel, row, count, scratch.x, kPanel);
-    return scratch.x;
+    if (pairs)
+      __builtin_memcpy(copy, panel_data<uint16_t>(x, panel) + row * kPanel,
+                       uint64_t(even(count) * kPanel * 2));
+    else
+      widen_rows(x, panel, row, count, copy, kPanel);
+    return;
   }
-  // Mask in pieces, so that the mask's scratch need not grow with pairs.
-  for (int64_t done = 0; done < count; done += kBlockWords) {
-    const int64_t part = min_of(kBlockWords, count - done);
-    mask_rows(*dropout, uint32_t(s.stream), panel, k + done, part, scratch.mask);
+  for (int64_t done = 0; done < count; done += kMaskRows) {
+    const int64_t part = min_of(kMaskRows, count - done);
+    mask_rows(*dropout, uint32_t(s.stream), panel, k + done, part, mask);
     with_type(x, [&](auto type) {
       using T = decltype(type);
       const T* base = panel_data<T>(x, panel);
       for (int64_t i = 0; i < part; i += 2)
         for (int lane = 0; lane < kPanel; lane += kLanes) {
           RowPair v = load_pair(base, (row + done + i) / 2, lane);
-          v.even *= load(scratch.mask + i * kPanel + lane);
-          v.odd *= load(scratch.mask + (i + 1) * kPanel + lane);
+          v.even *= load(mask + i * kPanel + lane);
+          v.odd *= load(mask + (i + 1) * kPanel + lane);
           if (pairs)
-            store_pair(reinterpret_cast<uint16_t*>(scratch.x), (done + i) / 2, lane, v);
+            store_pair(reinterpret_cast<uint16_t*>(copy), (done + i) / 2, lane, v);
           else
-            store_pair(scratch.x, (done + i) / 2, lane, v);
+            store_pair(copy, (done + i) / 2, lane, v);
         }
     });
   }
+}
+
+// The piece's operand in one panel as words [words][64]: the panel itself, or a copy.
+static inline const float* operand(const Piece& piece, TileKind kind, int64_t panel,
+                                   const Dropout* dropout, const PanelScratch& scratch) {
+  const Segment& s = *piece.segment;
+  const bool pairs = kind != TileKind::kFloats;
+  const int64_t row = s.row + piece.k;
+  if (s.stream < 0 && s.x->dtype == RORA_F32) return panel_data<float>(*s.x, panel) + row * kPanel;
+  if (s.stream < 0 && pairs)
+    return reinterpret_cast<const float*>(panel_data<uint16_t>(*s.x, panel) + row * kPanel);
+  copy_operand(s, pairs, panel, piece.k, piece.count, dropout, scratch.mask, scratch.x);
   return scratch.x;
+}
+
+static inline void multiply_strips(const Chunk& chunk, TileKind kind, int64_t n, int64_t rows,
+                                   int64_t panel, const Dropout* dropout,
+                                   const PanelScratch& scratch, float* acc, bool add) {
+  for (int p = 0; p < chunk.count; ++p) {
+    const Piece& piece = chunk.piece[p];
+    const float* x = operand(piece, kind, panel, dropout, scratch);
+    const Block block = block_of(piece, n, rows);
+    for (int64_t i = 0; i < rows; i += kTileRows) {
+      const Strip strip = strip_at(kind, block, piece.words, piece.packed, i);
+#if defined(__AVX512BF16__)
+      if (kind == TileKind::kPairs) {
+        tile<PairWords>(piece.words, strip, x, acc + i * kPanel, add || p > 0);
+        continue;
+      }
+#endif
+      tile<FloatWords>(piece.words, strip, x, acc + i * kPanel, add || p > 0);
+    }
+  }
+}
+
+// The operand of a piece for matrix tiles. What is not a whole step, or is masked, is copied to
+// `copy` and filled up with zeros; returns the copy's end.
+static inline char* tile_operand(const Piece& piece, int64_t panel, const Dropout* dropout,
+                                 float* mask, char* copy, TileRun& run) {
+  const Segment& s = *piece.segment;
+  const int64_t whole = s.stream < 0 ? piece.count / kStep * kStep : 0, rest = piece.count - whole;
+  run.x =
+      reinterpret_cast<const char*>(panel_data<uint16_t>(*s.x, panel) + (s.row + piece.k) * kPanel);
+  run.steps = whole / kStep;
+  run.tail = nullptr;
+  if (rest == 0) return copy;
+  const int64_t bytes = round_up(rest, kStep) * kPanel * 2, used = even(rest) * kPanel * 2;
+  copy_operand(s, true, panel, piece.k + whole, rest, dropout, mask,
+               reinterpret_cast<float*>(copy));
+  __builtin_memset(copy + used, 0, uint64_t(bytes - used));
+  if (rest > kStep) {
+    run.x = copy;
+    run.steps = round_up(rest, kStep) / kStep;
+  } else {
+    run.tail = copy;
+  }
+  return copy + bytes;
+}
+
+static inline void multiply_tiles(const Chunk& chunk, int64_t rows, int64_t panel,
+                                  const Dropout* dropout, const PanelScratch& scratch, float* acc,
+                                  bool add) {
+  for (int first = 0, last; first < chunk.count; first = last) {
+    TileRun runs[kMaxPieces];
+    char* copy = reinterpret_cast<char*>(scratch.x);
+    for (last = first; last < chunk.count && (last == first || chunk.piece[last].adds); ++last)
+      copy =
+          tile_operand(chunk.piece[last], panel, dropout, scratch.mask, copy, runs[last - first]);
+    for (int64_t i = 0; i < rows; i += kStripRows) {
+      for (int p = first; p < last; ++p)
+        runs[p - first].w =
+            reinterpret_cast<const char*>(chunk.piece[p].packed + i * chunk.piece[p].words);
+      for (int lane = 0; lane < kPanel; lane += 32)
+        tile_runs(runs, last - first, lane, acc + i * kPanel, add || first > 0);
+    }
+  }
 }
 
 static inline void store_block(const PanelJob& job, int64_t n, int64_t rows, int64_t panel,
@@ -347,42 +306,44 @@ static inline void dot_block(const PanelJob& job, int64_t n, int64_t rows, int64
   });
 }
 
+// What becomes of the sums of rows [n, n + rows) in one panel.
+static inline void finish_block(const PanelJob& job, int64_t n, int64_t rows, int64_t panel,
+                                const float* acc, const Dropout* dropout, float* mask,
+                                double* sums) {
+  if (job.kind == PanelJob::kStore) store_block(job, n, rows, panel, acc);
+  if (job.kind == PanelJob::kMaskedAdd) add_masked_block(job, n, rows, panel, acc, *dropout, mask);
+  if (job.kind == PanelJob::kDot) dot_block(job, n, rows, panel, acc, sums);
+}
+
 // Rows [n, n + rows) of the job for panels [first, last).
-static inline void run_block(const PanelJob& job, int64_t n, int64_t rows, int64_t first,
-                             int64_t last, const Dropout* dropout, const PanelScratch& scratch) {
-  const bool pairs = kDotsPairs && job.segment[0].x->dtype == RORA_BF16;
-  double sums[kBlockRows] = {};
-  for (int64_t group = first; group < last; group += kGroupPanels) {
-    const int64_t group_end = min_of(last, group + kGroupPanels);
+static inline void run_block(const PanelJob& job, TileKind kind, int64_t n, int64_t rows,
+                             int64_t first, int64_t last, const Dropout* dropout,
+                             const PanelScratch& scratch) {
+  const TileSession session(kind == TileKind::kTiles);
+  const int64_t acc_words = round_up(rows, geometry(kind).strip_rows) * kPanel;
+  double sums[kMaxBlockRows] = {};
+  Chunk chunk;
+  for (int64_t group = first, group_end; group < last; group = group_end) {
+    Cursor cursor;
     bool add = false;
-    for (int s = 0; s < job.segments; ++s) {
-      const Segment& segment = job.segment[s];
-      for (int64_t k = 0; k < segment.k; k += block_columns(pairs)) {
-        const int64_t count = min_of(block_columns(pairs), segment.k - k);
-        const int64_t words = pairs ? (count + 1) / 2 : count;
-        pack_block(segment, pairs, n, rows, k, count, scratch.packed);
-        for (int64_t panel = group; panel < group_end; ++panel) {
-          const void* x = operand(segment, pairs, panel, k, count, dropout, scratch);
-          float* acc = scratch.acc + (panel - group) * kBlockRows * kPanel;
-          for (int64_t i = 0; i < rows; i += kTileRows) {
-            const float* strip = scratch.packed + i * words;
-            if (pairs)
-              tile_pairs(words, reinterpret_cast<const uint32_t*>(strip),
-                         static_cast<const uint16_t*>(x), acc + i * kPanel, add);
-            else
-              tile_f32(count, strip, static_cast<const float*>(x), acc + i * kPanel, add);
-          }
-        }
-        add = true;
+    group_end = min_of(last, group + kGroupPanels);
+    do {
+      plan_chunk(job, kind, rows, cursor, scratch.packed, chunk);
+      const bool whole = chunk.last && !add;  // W fits: any number of panels, one at a time
+      if (whole) group_end = last;
+      for (int p = 0; p < chunk.count; ++p)
+        pack_block(kind, block_of(chunk.piece[p], n, rows), chunk.piece[p].words,
+                   chunk.piece[p].packed);
+      for (int64_t panel = group; panel < group_end; ++panel) {
+        float* acc = scratch.acc + (whole ? 0 : panel - group) * acc_words;
+        if (kind == TileKind::kTiles)
+          multiply_tiles(chunk, rows, panel, dropout, scratch, acc, add);
+        else
+          multiply_strips(chunk, kind, n, rows, panel, dropout, scratch, acc, add);
+        if (chunk.last) finish_block(job, n, rows, panel, acc, dropout, scratch.mask, sums);
       }
-    }
-    for (int64_t panel = group; panel < group_end; ++panel) {
-      const float* acc = scratch.acc + (panel - group) * kBlockRows * kPanel;
-      if (job.kind == PanelJob::kStore) store_block(job, n, rows, panel, acc);
-      if (job.kind == PanelJob::kMaskedAdd)
-        add_masked_block(job, n, rows, panel, acc, *dropout, scratch.mask);
-      if (job.kind == PanelJob::kDot) dot_block(job, n, rows, panel, acc, sums);
-    }
+      add = true;
+    } while (!chunk.last);
   }
   if (job.kind == PanelJob::kDot)
     for (int64_t i = 0; i < rows; ++i)
@@ -391,33 +352,36 @@ static inline void run_block(const PanelJob& job, int64_t n, int64_t rows, int64
 }
 
 constexpr int kMaxJobs = 8;
-constexpr int64_t kWantedTasks = 16;  // enough for a few threads to share evenly
+constexpr int64_t kTasksPerThread = 8;  // so that threads end together
 
-// Runs jobs that do not depend on each other over all panels of `tokens` tokens. All segments of a
-// job have one dtype.
+// Runs jobs that do not depend on each other over all panels of `tokens` tokens. All segments of
+// all jobs have one dtype. How the panels are cut into ranges changes no result.
 static inline void run_jobs(rora_context& context, const PanelJob* jobs, int count, int64_t tokens,
                             const Dropout* dropout) {
   const int64_t all = panels(tokens);
   if (all == 0 || count == 0) return;
+  const TileKind kind = tile_kind(jobs[0].segment[0].x->dtype);
+  const int64_t block_rows = geometry(kind).block_rows;
   int64_t blocks = 0;
-  for (int j = 0; j < count; ++j) blocks += blocks_of(jobs[j].n, kBlockRows);
+  for (int j = 0; j < count; ++j) blocks += blocks_of(jobs[j].n, block_rows);
   // Few blocks of rows (a low-rank product, say): cut the panels into ranges too.
-  const int64_t wanted_ranges = max_of(1, kWantedTasks / max_of(1, blocks));
+  const int64_t wanted_ranges =
+      max_of(1, context.pool->threads() * kTasksPerThread / max_of(1, blocks));
   const int64_t range = blocks_of(all, min_of(all, wanted_ranges));
   int64_t start[kMaxJobs + 1] = {};
   for (int j = 0; j < count; ++j) {
     const int64_t ranges = jobs[j].kind == PanelJob::kDot ? 1 : blocks_of(all, range);
-    start[j + 1] = start[j] + blocks_of(jobs[j].n, kBlockRows) * ranges;
+    start[j + 1] = start[j] + blocks_of(jobs[j].n, block_rows) * ranges;
   }
   context.pool->reserve(kGemmScratchBytes);
   parallel(*context.pool, start[count], [&](int64_t task, int32_t thread) {
     int j = 0;
     while (task >= start[j + 1]) ++j;
     const PanelJob& job = jobs[j];
-    const int64_t job_blocks = blocks_of(job.n, kBlockRows), at = task - start[j];
-    const int64_t n = at % job_blocks * kBlockRows;
+    const int64_t job_blocks = blocks_of(job.n, block_rows), at = task - start[j];
+    const int64_t n = at % job_blocks * block_rows;
     const int64_t own = job.kind == PanelJob::kDot ? all : range, first = at / job_blocks * own;
-    run_block(job, n, min_of(kBlockRows, job.n - n), first, min_of(all, first + own), dropout,
+    run_block(job, kind, n, min_of(block_rows, job.n - n), first, min_of(all, first + own), dropout,
               panel_scratch(context.pool->scratch(thread)));
   });
 }

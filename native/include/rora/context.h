@@ -17,7 +17,7 @@ typedef struct rora_context rora_context;
  * Opens a device.
  *
  * The instruction set is chosen here, once, by cpuid. The environment variable RORA_MAX_ISA
- * (reference, portable, avx2, avx512, avx512bf16) caps it; another value is an error.
+ * (reference, portable, avx2, avx512, avx512bf16, amx) caps it; another value is an error.
  *
  * @param device   "cpu"; "cuda" or "cuda:i" where that backend is built
  * @param threads  threads that compute, the caller's included; 0 takes one for each core. Results
@@ -29,7 +29,7 @@ RORA_API rora_status rora_context_open(const char* device, int32_t threads, rora
 /** Stops the threads and frees the context. NULL does nothing. */
 RORA_API void rora_context_close(rora_context* context);
 
-/** The instruction set chosen: reference, portable, avx2, avx512 or avx512bf16. */
+/** The instruction set chosen: reference, portable, avx2, avx512, avx512bf16 or amx. */
 RORA_API const char* rora_context_isa(const rora_context* context);
 
 /** The number of threads that compute. */

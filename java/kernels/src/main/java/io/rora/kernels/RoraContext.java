@@ -35,7 +35,7 @@ public final class RoraContext implements AutoCloseable {
 
   /**
    * Opens a device. The instruction set is chosen here; the environment variable {@code
-   * RORA_MAX_ISA} (reference, portable, avx2, avx512, avx512bf16) caps it.
+   * RORA_MAX_ISA} (reference, portable, avx2, avx512, avx512bf16, amx) caps it.
    *
    * @param device {@code cpu}; {@code cuda} or {@code cuda:i} where that backend is built
    * @param threads threads that compute, the caller's included; 0 takes one for each core. Results
@@ -72,7 +72,7 @@ public final class RoraContext implements AutoCloseable {
     return Rora.rora_cpu_features().getString(UTF_8);
   }
 
-  /** Returns the instruction set chosen: reference, portable, avx2, avx512 or avx512bf16. */
+  /** Returns the instruction set chosen: reference, portable, avx2, avx512, avx512bf16 or amx. */
   public String isa() {
     handle();
     return isa;

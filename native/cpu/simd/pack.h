@@ -1,0 +1,268 @@
+// Left factors of the panel GEMM and their packing, a block of rows by a stretch of k at a time,
+// into what the tiles read (tile.h, amx.h).
+//
+// A line is what lies side by side in memory: a row of the factor, or, if it is transposed, a
+// column. Lines are widened, scaled or rounded as a whole, only where they have to be. Rows stay
+// rows: a factor that needs none of that is read where it lies. Columns are cut into strips of six,
+// or, for matrix tiles, transposed in registers.
+#pragma once
+
+#include "cpu/simd/amx.h"
+#include "cpu/simd/tile.h"
+
+namespace rora::RORA_LEVEL {
+
+// How a product is computed: floats, pairs of bf16 in vectors, or matrix tiles.
+enum class TileKind { kFloats, kPairs, kTiles };
+
+#if defined(__AVX512BF16__)
+constexpr bool kDotsPairs = true;
+#else
+constexpr bool kDotsPairs = false;
+#endif
+
+static inline TileKind tile_kind(rora_dtype activations) {
+  if (activations == RORA_F32 || !kDotsPairs) return TileKind::kFloats;
+  return kHasTiles ? TileKind::kTiles : TileKind::kPairs;
+}
+
+struct Geometry {
+  int64_t strip_rows;     // a tile's
+  int64_t block_rows;     // packed together; whole strips
+  int64_t piece_columns;  // of k that one sweep over a panel takes at most
+  int64_t align;          // of pieces
+};
+
+// Pieces: X's share of one is 64 to 96 KB, which L2 holds beside the packed block; shorter ones
+// load and store the sums too often. Tiles need many rows for each byte of X from L3.
+static inline Geometry geometry(TileKind kind) {
+  switch (kind) {
+    case TileKind::kFloats:
+      return {kTileRows, 96, 320, 4};
+    case TileKind::kPairs:
+      return {kTileRows, 96, 640, 8};
+    default:
+      return {kStripRows, 192, 768, kStep};
+  }
+}
+
+constexpr int64_t kBlockRows = 96;
+constexpr int64_t kMaxBlockRows = 192;
+
+// A matrix as the left factor: element (n, k) is data[n * stride + k], or data[k * stride + n] if
+// transposed, times (n_scale[n] - scale_offset) or (k_scale[k] - scale_offset) where given.
+struct Matrix {
+  const void* data;
+  rora_dtype dtype;
+  int64_t stride;
+  bool transposed;
+  const float* n_scale;
+  const float* k_scale;
+  float scale_offset;
+};
+
+static inline Matrix weight_rows(const rora_weight& w) {
+  return {w.data, w.dtype, w.in_features, false, nullptr, nullptr, 0.0f};
+}
+static inline Matrix weight_columns(const rora_weight& w) {
+  return {w.data, w.dtype, w.in_features, true, nullptr, nullptr, 0.0f};
+}
+static inline Matrix float_matrix(const float* data, int64_t stride, bool transposed) {
+  return {data, RORA_F32, stride, transposed, nullptr, nullptr, 0.0f};
+}
+
+static inline float widen(float value) { return value; }
+static inline float widen(uint16_t bits) { return bf16_to_float(bits); }
+
+static inline bool is_scaled(const Matrix& m) { return m.n_scale || m.k_scale; }
+
+// Elements [first, first + count) of a line, with their scales.
+template <class T>
+static inline void widen_line(const Matrix& m, int64_t line, int64_t first, int64_t count,
+                              float* target) {
+  const T* source = static_cast<const T*>(m.data) + line * m.stride + first;
+  for (int64_t i = 0; i < count; ++i) target[i] = widen(source[i]);
+  const float* along = m.transposed ? m.n_scale : m.k_scale;
+  const float* across = m.transposed ? m.k_scale : m.n_scale;
+  if (across) {
+    const float factor = across[line] - m.scale_offset;
+    for (int64_t i = 0; i < count; ++i) target[i] *= factor;
+  }
+  if (along)
+    for (int64_t i = 0; i < count; ++i) target[i] *= along[first + i] - m.scale_offset;
+}
+
+constexpr int64_t kMaxLine = 768;  // elements of a line asked for at once
+
+// The same as floats or bf16: where they lie if they are that already, else in `copy`.
+static inline const float* float_line(const Matrix& m, int64_t line, int64_t first, int64_t count,
+                                      float* copy) {
+  if (m.dtype == RORA_F32 && !is_scaled(m))
+    return static_cast<const float*>(m.data) + line * m.stride + first;
+  if (m.dtype == RORA_F32)
+    widen_line<float>(m, line, first, count, copy);
+  else
+    widen_line<uint16_t>(m, line, first, count, copy);
+  return copy;
+}
+static inline const uint16_t* bf16_line(const Matrix& m, int64_t line, int64_t first, int64_t count,
+                                        uint16_t* copy) {
+  if (m.dtype == RORA_BF16 && !is_scaled(m))
+    return static_cast<const uint16_t*>(m.data) + line * m.stride + first;
+  float wide[kMaxLine];
+  const float* source = float_line(m, line, first, count, wide);
+  for (int64_t i = 0; i < count; ++i) copy[i] = float_to_bf16(source[i]);
+  return copy;
+}
+
+// Rows [n, n + rows), columns [k, k + count) of a factor: what is packed at once.
+struct Block {
+  const Matrix& m;
+  int64_t n, rows, k, count;
+};
+
+// Whether full strips of the block are read where they lie.
+static inline bool in_place(TileKind kind, const Block& b) {
+  if (b.m.transposed || is_scaled(b.m)) return false;
+  if (kind == TileKind::kFloats) return b.m.dtype == RORA_F32;
+  return kind == TileKind::kPairs && b.m.dtype == RORA_BF16 && b.count % 2 == 0;
+}
+
+// Words that a row of `count` columns takes.
+static inline int64_t words_of(TileKind kind, int64_t count) {
+  if (kind == TileKind::kFloats) return count;
+  return kind == TileKind::kPairs ? (count + 1) / 2 : round_up(count, kStep) / 2;
+}
+
+// Rows as they are, [rows of a strip][words]; missing ones are zero.
+static inline void pack_rows(TileKind kind, const Block& b, int64_t words, float* packed) {
+  const bool skip_full_strips = in_place(kind, b);
+  for (int64_t i = 0; i < round_up(b.rows, kTileRows); ++i, packed += words) {
+    if (skip_full_strips && i < b.rows / kTileRows * kTileRows) continue;
+    if (i >= b.rows) {
+      for (int64_t j = 0; j < words; ++j) packed[j] = 0.0f;
+    } else if (kind == TileKind::kFloats) {
+      const float* line = float_line(b.m, b.n + i, b.k, b.count, packed);
+      if (line != packed) __builtin_memcpy(packed, line, uint64_t(b.count) * 4);
+    } else {
+      uint16_t* target = reinterpret_cast<uint16_t*>(packed);
+      const uint16_t* line = bf16_line(b.m, b.n + i, b.k, b.count, target);
+      if (line != target) __builtin_memcpy(target, line, uint64_t(b.count) * 2);
+      if (b.count % 2 != 0) target[b.count] = 0;
+    }
+  }
+}
+
+// Cuts word j of all rows, side by side, into strips [words][6]; `row` has zeros behind the last.
+static inline void deal_out(const float* row, int64_t strips, int64_t j, int64_t words,
+                            float* packed) {
+  float* target = packed + j * kTileRows;
+  const int64_t strip = words * kTileRows;
+  // Eight words are one or two stores; the two too many are overwritten by word j + 1.
+  const uint64_t bytes = j + 1 < words ? 32 : kTileRows * 4;
+  for (int64_t s = 0; s < strips; ++s)
+    if (bytes == 32)
+      __builtin_memcpy(target + s * strip, row + s * kTileRows, 32);
+    else
+      __builtin_memcpy(target + s * strip, row + s * kTileRows, kTileRows * 4);
+}
+
+// Columns: strips [words][6], interleaved.
+static inline void pack_columns(TileKind kind, const Block& b, int64_t words, float* packed) {
+  const int64_t strips = blocks_of(b.rows, kTileRows), all = strips * kTileRows;
+  float row[kBlockRows + 8] = {};
+  uint16_t copy[2][kBlockRows];
+  for (int64_t j = 0; j < words; ++j) {
+    if (kind == TileKind::kFloats) {
+      const float* line = float_line(b.m, b.k + j, b.n, b.rows, row);
+      if (line != row && b.rows == kBlockRows && j + 1 < words) {
+        // Straight from the matrix but for the last strip, whose 8 words may not all be there.
+        deal_out(line, strips - 1, j, words, packed);
+        for (int i = 0; i < kTileRows; ++i)
+          packed[(strips - 1) * words * kTileRows + j * kTileRows + i] =
+              line[(strips - 1) * kTileRows + i];
+        continue;
+      }
+      if (line != row) __builtin_memcpy(row, line, uint64_t(b.rows) * 4);
+    } else {
+      const uint16_t* low = bf16_line(b.m, b.k + 2 * j, b.n, b.rows, copy[0]);
+      const bool both = 2 * j + 1 < b.count;
+      const uint16_t* high = both ? bf16_line(b.m, b.k + 2 * j + 1, b.n, b.rows, copy[1]) : low;
+      const uint32_t mask = both ? 0xffff0000u : 0u;
+      for (int64_t i = 0; i < b.rows; ++i) {
+        const uint32_t word = uint32_t(low[i]) | (uint32_t(high[i]) << 16 & mask);
+        __builtin_memcpy(row + i, &word, 4);
+      }
+    }
+    for (int64_t i = b.rows; i < all; ++i) row[i] = 0.0f;
+    deal_out(row, strips, j, words, packed);
+  }
+}
+
+// Rows for matrix tiles: strips [steps][32 rows][32 k], zero where there is nothing.
+static inline void pack_tile_rows(const Block& b, int64_t words, uint16_t* packed) {
+  const int64_t strip = kStripRows * words * 2;
+  uint16_t copy[kMaxLine];
+  for (int64_t i = 0; i < round_up(b.rows, kStripRows); ++i) {
+    uint16_t* target = packed + i / kStripRows * strip + i % kStripRows * kStep;
+    const uint16_t* line = i < b.rows ? bf16_line(b.m, b.n + i, b.k, b.count, copy) : nullptr;
+    for (int64_t k = 0; k < 2 * words; k += kStep, target += kStripRows * kStep) {
+      const int64_t there = line ? min_of(kStep, b.count - k) : 0;
+      if (there == kStep) {
+        __builtin_memcpy(target, line + k, kStep * 2);
+        continue;
+      }
+      for (int64_t j = 0; j < kStep; ++j) target[j] = j < there ? line[k + j] : uint16_t(0);
+    }
+  }
+}
+
+// Columns for matrix tiles, the same strips.
+static inline void pack_tile_columns(const Block& b, int64_t words, uint16_t* packed) {
+  const int64_t strip = kStripRows * words * 2, all = round_up(b.rows, kStripRows);
+  const bool direct = b.m.dtype == RORA_BF16 && !is_scaled(b.m) && b.rows == all;
+  uint16_t copy[kStep * kMaxBlockRows];
+  for (int64_t k = 0; k < 2 * words; k += kStep) {
+    const uint16_t* source = copy;
+    int64_t stride = kMaxBlockRows;
+    if (direct && k + kStep <= b.count) {
+      source = static_cast<const uint16_t*>(b.m.data) + (b.k + k) * b.m.stride + b.n;
+      stride = b.m.stride;
+    } else {
+      for (int64_t j = 0; j < kStep; ++j) {
+        uint16_t* row = copy + j * kMaxBlockRows;
+        const bool there = k + j < b.count;
+        const uint16_t* line = there ? bf16_line(b.m, b.k + k + j, b.n, b.rows, row) : nullptr;
+        if (there && line != row) __builtin_memcpy(row, line, uint64_t(b.rows) * 2);
+        for (int64_t i = there ? b.rows : 0; i < all; ++i) row[i] = 0;
+      }
+    }
+    for (int64_t i = 0; i < all; i += kStripRows)
+      transpose_32(source + i, stride, packed + i / kStripRows * strip + k * kStripRows);
+  }
+}
+
+// Packs round_up(rows, strip) rows of `words` words.
+static inline void pack_block(TileKind kind, const Block& b, int64_t words, float* packed) {
+  if (kind == TileKind::kTiles && b.m.transposed)
+    pack_tile_columns(b, words, reinterpret_cast<uint16_t*>(packed));
+  else if (kind == TileKind::kTiles)
+    pack_tile_rows(b, words, reinterpret_cast<uint16_t*>(packed));
+  else if (b.m.transposed)
+    pack_columns(kind, b, words, packed);
+  else
+    pack_rows(kind, b, words, packed);
+}
+
+// Rows [i, i + 6) of a block.
+static inline Strip strip_at(TileKind kind, const Block& b, int64_t words, const float* packed,
+                             int64_t i) {
+  if (i + kTileRows <= b.rows && in_place(kind, b)) {
+    const int64_t bytes = b.m.dtype == RORA_F32 ? 4 : 2;
+    const char* data = static_cast<const char*>(b.m.data);
+    return {data + ((b.n + i) * b.m.stride + b.k) * bytes, b.m.stride * bytes};
+  }
+  return {reinterpret_cast<const char*>(packed + i * words), b.m.transposed ? 0 : words * 4};
+}
+
+}  // namespace rora::RORA_LEVEL
