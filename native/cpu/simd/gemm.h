@@ -20,8 +20,8 @@
 
 namespace rora::RORA_LEVEL {
 
-constexpr int64_t kGroupPanels = 16;    // whose sums wait together
-constexpr int64_t kPassColumns = 1024;  // of k that matrix tiles add up in registers
+constexpr int64_t kGroupPanels = 16;   // whose sums wait together
+constexpr int64_t kPassColumns = 640;  // of k that matrix tiles add up in registers
 constexpr int kMaxPieces = 24;
 constexpr int64_t kMaskRows = 256;
 
@@ -180,9 +180,11 @@ static inline const float* operand(const Piece& piece, TileKind kind, int64_t pa
   return scratch.x;
 }
 
+template <class Finish>
 static inline void multiply_strips(const Chunk& chunk, TileKind kind, int64_t n, int64_t rows,
                                    int64_t panel, const Dropout* dropout,
-                                   const PanelScratch& scratch, float* acc, bool add) {
+                                   const PanelScratch& scratch, float* acc, bool add,
+                                   const Finish& finish) {
   for (int p = 0; p < chunk.count; ++p) {
     const Piece& piece = chunk.piece[p];
     const float* x = operand(piece, kind, panel, dropout, scratch);
@@ -198,6 +200,7 @@ static inline void multiply_strips(const Chunk& chunk, TileKind kind, int64_t n,
       tile<FloatWords>(piece.words, strip, x, acc + i * kPanel, add || p > 0);
     }
   }
+  if (chunk.last) finish(0, rows, acc);
 }
 
 // The operand of a piece for matrix tiles. What is not a whole step, or is masked, is copied to
@@ -224,21 +227,27 @@ static inline char* tile_operand(const Piece& piece, int64_t panel, const Dropou
   return copy + bytes;
 }
 
+// Calls finish(i, rows, sums) for rows [i, i + rows) of the block as soon as the last pass over
+// them is done, if `last` says that no chunk follows.
+template <class Finish>
 static inline void multiply_tiles(const Chunk& chunk, int64_t rows, int64_t panel,
                                   const Dropout* dropout, const PanelScratch& scratch, float* acc,
-                                  bool add) {
+                                  bool add, const Finish& finish) {
   for (int first = 0, last; first < chunk.count; first = last) {
     TileRun runs[kMaxPieces];
     char* copy = reinterpret_cast<char*>(scratch.x);
     for (last = first; last < chunk.count && (last == first || chunk.piece[last].adds); ++last)
       copy =
           tile_operand(chunk.piece[last], panel, dropout, scratch.mask, copy, runs[last - first]);
+    const bool adds = add || first > 0, ends = chunk.last && last == chunk.count;
     for (int64_t i = 0; i < rows; i += kStripRows) {
       for (int p = first; p < last; ++p)
         runs[p - first].w =
             reinterpret_cast<const char*>(chunk.piece[p].packed + i * chunk.piece[p].words);
-      for (int lane = 0; lane < kPanel; lane += 32)
-        tile_runs(runs, last - first, lane, acc + i * kPanel, add || first > 0);
+      // Sums that are begun and ended here need no place of their own.
+      float* sums = ends && !adds ? acc : acc + i * kPanel;
+      for (int lane = 0; lane < kPanel; lane += 32) tile_runs(runs, last - first, lane, sums, adds);
+      if (ends) finish(i, min_of(kStripRows, rows - i), sums);
     }
   }
 }
@@ -336,11 +345,13 @@ static inline void run_block(const PanelJob& job, TileKind kind, int64_t n, int6
                    chunk.piece[p].packed);
       for (int64_t panel = group; panel < group_end; ++panel) {
         float* acc = scratch.acc + (whole ? 0 : panel - group) * acc_words;
+        const auto finish = [&](int64_t i, int64_t count, const float* total) {
+          finish_block(job, n + i, count, panel, total, dropout, scratch.mask, sums + i);
+        };
         if (kind == TileKind::kTiles)
-          multiply_tiles(chunk, rows, panel, dropout, scratch, acc, add);
+          multiply_tiles(chunk, rows, panel, dropout, scratch, acc, add, finish);
         else
-          multiply_strips(chunk, kind, n, rows, panel, dropout, scratch, acc, add);
-        if (chunk.last) finish_block(job, n, rows, panel, acc, dropout, scratch.mask, sums);
+          multiply_strips(chunk, kind, n, rows, panel, dropout, scratch, acc, add, finish);
       }
       add = true;
     } while (!chunk.last);
@@ -352,7 +363,19 @@ static inline void run_block(const PanelJob& job, TileKind kind, int64_t n, int6
 }
 
 constexpr int kMaxJobs = 8;
-constexpr int64_t kTasksPerThread = 8;  // so that threads end together
+
+// Into how many ranges to cut the panels, so that threads have equal shares of `blocks` blocks of
+// rows: each further range packs the blocks once more.
+static inline int64_t ranges_for(int64_t blocks, int64_t panels, int64_t threads) {
+  if (threads == 1) return 1;
+  int64_t ranges = 1;
+  const auto uneven = [&] {
+    const int64_t tasks = blocks * ranges;
+    return tasks < 2 * threads || blocks_of(tasks, threads) * threads * 20 > tasks * 21;
+  };
+  while (ranges < min_of(panels, 4 * threads) && uneven()) ++ranges;
+  return ranges;
+}
 
 // Runs jobs that do not depend on each other over all panels of `tokens` tokens. All segments of
 // all jobs have one dtype. How the panels are cut into ranges changes no result.
@@ -364,10 +387,7 @@ static inline void run_jobs(rora_context& context, const PanelJob* jobs, int cou
   const int64_t block_rows = geometry(kind).block_rows;
   int64_t blocks = 0;
   for (int j = 0; j < count; ++j) blocks += blocks_of(jobs[j].n, block_rows);
-  // Few blocks of rows (a low-rank product, say): cut the panels into ranges too.
-  const int64_t wanted_ranges =
-      max_of(1, context.pool->threads() * kTasksPerThread / max_of(1, blocks));
-  const int64_t range = blocks_of(all, min_of(all, wanted_ranges));
+  const int64_t range = blocks_of(all, ranges_for(blocks, all, context.pool->threads()));
   int64_t start[kMaxJobs + 1] = {};
   for (int j = 0; j < count; ++j) {
     const int64_t ranges = jobs[j].kind == PanelJob::kDot ? 1 : blocks_of(all, range);

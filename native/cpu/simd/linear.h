@@ -257,49 +257,4 @@ static inline void linear_backward(rora_context& context, const LinearOp& op) {
   if (op.dx) input_gradient(context, op);
 }
 
-// |V[n]|^2 = |W[n]|^2 + 2 s (W A^T)[n] . B[n] + s^2 B[n] (A A^T) B[n]^T, without anything of size
-// out x in: W A^T is formed for 48 rows at a time.
-static inline void dora_norms(rora_context& context, const DoraNormsOp& op) {
-  const rora_adapter& adapter = *op.adapter;
-  const int64_t rank = adapter.rank, in = adapter.in_features;
-  const int64_t length = round_up(in, kLanes);  // zero padded copies of rows
-  const int64_t block_words = kOuterBlock * length;
-  const int64_t task_words = block_words + kOuterBlock * rank;
-  context.pool->reserve((rank * length + rank * rank) * 4 + task_words * 4);
-  // The copies of A and of A A^T lie behind the first thread's own scratch; tasks only read them.
-  float* a = reinterpret_cast<float*>(context.pool->scratch(0)) + task_words;
-  float* gram = a + rank * length;
-  for (int64_t j = 0; j < rank; ++j)
-    for (int64_t k = 0; k < length; ++k)
-      a[j * length + k] = k < in ? adapter.lora_A[j * in + k] : 0.0f;
-  for (int64_t w = 0; w < rank * rank; ++w) gram[w] = 0.0f;
-  dot_rows(length, length, a, rank, a, rank, gram, rank);
-  parallel(*context.pool, blocks_of(adapter.out_features, kOuterBlock),
-           [&](int64_t task, int32_t t) {
-             float* w = reinterpret_cast<float*>(context.pool->scratch(t));
-             float* product = w + block_words;
-             const int64_t first = task * kOuterBlock;
-             const int64_t rows = min_of(kOuterBlock, adapter.out_features - first);
-             for (int64_t i = 0; i < rows; ++i)
-               for (int64_t k = 0; k < length; ++k)
-                 w[i * length + k] = k < in ? weight_at(*op.weight, first + i, k) : 0.0f;
-             for (int64_t i = 0; i < rows * rank; ++i) product[i] = 0.0f;
-             dot_rows(length, length, w, rows, a, rank, product, rank);
-             for (int64_t i = 0; i < rows; ++i) {
-               const float* b = adapter.lora_B + (first + i) * rank;
-               double cross = 0, square = 0;
-               for (int64_t j = 0; j < rank; ++j) {
-                 double inner = 0;
-                 for (int64_t k = 0; k < rank; ++k)
-                   inner += double(gram[j * rank + k]) * double(b[k]);
-                 cross += double(product[i * rank + j]) * double(b[j]);
-                 square += double(b[j]) * inner;
-               }
-               const double s = double(adapter.scaling);
-               const double sum = adapter.base_squares[first + i] + 2 * s * cross + s * s * square;
-               op.norms[first + i] = float(__builtin_sqrt(sum > 0 ? sum : 0));
-             }
-           });
-}
-
 }  // namespace rora::RORA_LEVEL

@@ -2,113 +2,253 @@
 //
 //   out[i, j] += left_scale[i] * sum_t left[i, t] right[j, t]
 //
-// Tokens are lanes, so a sum over tokens is a dot product of rows. A task owns 48 x 48 outputs; for
-// 1024 tokens at a time it copies its rows of both sides into contiguous floats (2 x 196 KB, which
-// L2 holds) and runs 4 x 6 tiles of dot products over them: 10 loads for 24 FMAs. Reference:
-// cpu/reference/linear.cpp.
+// The tiles of the panel GEMM again, with tokens as the reduction:
+//
+//              right, transposed: [tokens][64 j]     The side with fewer rows is transposed, 64 of
+//              +---------------------------+         its rows at a time, and plays the panel; a
+//              task
+//   other side | sums of 192 x 64          |         takes 192 rows of the other one. Floats of
+//   that [192 i]    |                           |         one are read where they lie; bf16 pairs,
+//   which [tokens]   +---------------------------+         are pairs of features, become pairs of
+//   tokens:
+//                                                    t and t + 16, so that no shuffle is needed.
+//
+// Traffic: the larger side once for each 64 rows of the smaller one, which is once at ranks up to
+// 64. Reference: cpu/reference/linear.cpp.
 #pragma once
 
 #include "cpu/simd/gemm.h"
 
 namespace rora::RORA_LEVEL {
 
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kDotLeft = 4, kDotRight = 6;
-#else
-constexpr int kDotLeft = 2, kDotRight = 4;
-#endif
-
-// sums[i * sum_stride + j] += sum_k left[i * stride + k] right[j * stride + k] for i < rows <=
-// kDotLeft, j < columns <= kDotRight; length is a multiple of kLanes. Missing rows repeat the last
-// one.
-static inline void dot_tile(int64_t length, int64_t stride, const float* left, int64_t rows,
-                            const float* right, int64_t columns, float* sums, int64_t sum_stride) {
-  const float *l[kDotLeft], *r[kDotRight];
-  for (int64_t i = 0; i < kDotLeft; ++i) l[i] = left + min_of(i, rows - 1) * stride;
-  for (int64_t j = 0; j < kDotRight; ++j) r[j] = right + min_of(j, columns - 1) * stride;
-  vfloat c[kDotLeft][kDotRight] = {};
-  for (int64_t k = 0; k < length; k += kLanes) {
-    vfloat rv[kDotRight];
-#pragma GCC unroll 8
-    for (int j = 0; j < kDotRight; ++j) rv[j] = load(r[j] + k);
-#pragma GCC unroll 8
-    for (int i = 0; i < kDotLeft; ++i) {
-      const vfloat lv = load(l[i] + k);
-#pragma GCC unroll 8
-      for (int j = 0; j < kDotRight; ++j) c[i][j] += lv * rv[j];
-    }
-  }
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) sums[i * sum_stride + j] += sum_lanes(c[i][j]);
-}
-
-// All pairs of `rows` and `columns` contiguous rows.
-static inline void dot_rows(int64_t length, int64_t stride, const float* left, int64_t rows,
-                            const float* right, int64_t columns, float* sums, int64_t sum_stride) {
-  for (int64_t j = 0; j < columns; j += kDotRight)
-    for (int64_t i = 0; i < rows; i += kDotLeft)
-      dot_tile(length, stride, left + i * stride, min_of(kDotLeft, rows - i), right + j * stride,
-               min_of(kDotRight, columns - j), sums + i * sum_stride + j, sum_stride);
-}
-
 struct OuterJob {
   const rora_activation* left;
-  int64_t left_row, left_count;
-  const float* left_scale;  // [left_count] or NULL
+  int64_t left_row, left_count;  // left_row is even, as right_row
+  const float* left_scale;       // [left_count] or NULL
   const rora_activation* right;
-  int64_t right_row, right_count;  // right_row is even
-  int64_t right_stream;            // dropout stream of right, or -1
+  int64_t right_row, right_count;
+  int64_t right_stream;  // dropout stream of right, or -1
   float* out;
   int64_t out_stride;
 };
 
-constexpr int64_t kOuterBlock = 48;
-constexpr int64_t kOuterPanels = 16;
-constexpr int64_t kOuterStride = kOuterPanels * kPanel;
-constexpr int64_t kOuterWords = kOuterBlock * kOuterStride;
-constexpr int64_t kOuterScratchBytes =
-    (2 * kOuterWords + kOuterBlock * kOuterBlock + kOuterBlock * kPanel) * 4;
+constexpr int64_t kOuterPanels = 16;  // whose tokens are packed together
+constexpr int64_t kOuterRows = 192;   // of the larger side in a task
 
-// Copies `count` rows of panels [first, last) side by side: target[i * kOuterStride + (p - first) *
-// 64].
-static inline void gather_rows(const rora_activation& a, int64_t row, int64_t count, int64_t first,
-                               int64_t last, float* target) {
-  for (int64_t panel = first; panel < last; ++panel)
-    widen_rows(a, panel, row, count, target + (panel - first) * kPanel, kOuterStride);
+// One of the two factors.
+struct OuterSide {
+  const rora_activation* a;
+  int64_t row, count, stream;
+};
+
+struct OuterScratch {
+  float* panel;   // [kOuterPanels][64 words][64] of the smaller side
+  float* strips;  // [kOuterRows][kOuterPanels][32 words] of the larger one
+  float* sums;    // [kOuterRows][64]
+  float* copy;    // [kOuterRows][64] masked or widened
+  float* words;   // [64][64]
+  float* mask;    // [kMaskRows][64]
+};
+
+constexpr int64_t kOuterPanelWords = kOuterPanels * kPanel * kPanel;
+constexpr int64_t kOuterStripWords = kOuterRows * kOuterPanels * kPanel / 2;
+constexpr int64_t kOuterSumWords = kOuterRows * kPanel;
+constexpr int64_t kOuterScratchBytes =
+    (kOuterPanelWords + kOuterStripWords + 2 * kOuterSumWords + kPanel * kPanel + kMaskWords) * 4;
+
+static inline OuterScratch outer_scratch(char* memory) {
+  OuterScratch s = {};
+  s.panel = reinterpret_cast<float*>(memory);
+  s.strips = s.panel + kOuterPanelWords;
+  s.sums = s.strips + kOuterStripWords;
+  s.copy = s.sums + kOuterSumWords;
+  s.words = s.copy + kOuterSumWords;
+  s.mask = s.words + kPanel * kPanel;
+  return s;
 }
 
-static inline void mask_gathered(const Dropout& dropout, uint32_t stream, int64_t f, int64_t count,
-                                 int64_t first, int64_t last, float* target, float* mask) {
-  for (int64_t panel = first; panel < last; ++panel) {
-    mask_rows(dropout, stream, panel, f, count, mask);
-    for (int64_t i = 0; i < count; ++i)
-      for (int lane = 0; lane < kPanel; lane += kLanes) {
-        float* p = target + i * kOuterStride + (panel - first) * kPanel + lane;
-        store(p, load(p) * load(mask + i * kPanel + lane));
-      }
+// Rows [first, first + count) of a side in one panel, as floats or bf16 pairs: where they lie, or a
+// copy.
+static inline const float* side_rows(const OuterSide& side, TileKind kind, int64_t first,
+                                     int64_t count, int64_t panel, const Dropout* dropout,
+                                     const OuterScratch& scratch) {
+  const Segment segment = {side.a, side.row, side.count, {}, side.stream};
+  const Piece piece = {&segment, first, count, 0, nullptr, false};
+  return operand(piece, kind, panel, dropout, {nullptr, nullptr, scratch.copy, scratch.mask});
+}
+
+// Sixteen pairs of features of one token each, at tokens t and t + 16, as pairs of tokens.
+static inline void pair_tokens(const float* pairs, int64_t row, int half, float* even, float* odd) {
+  const float* p = pairs + row / 2 * kPanel + half * 32;
+  for (int lane = 0; lane < 16; lane += kLanes) {
+    const vuint near = load_u32(p + lane), far = load_u32(p + 16 + lane);
+    store_u32(even + lane, (near & 0xffffu) | far << 16);
+    store_u32(odd + lane, near >> 16 | (far & 0xffff0000u));
   }
 }
+
+static inline vuint interleave_low(vuint a, vuint b) {
+#if defined(__AVX512F__)
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+#else
+  return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+#endif
+}
+static inline vuint interleave_high(vuint a, vuint b) {
+#if defined(__AVX512F__)
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                 31);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+  return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#endif
+}
+
+// target[j * 64 + i] = words[i * 64 + j] for i, j < kLanes: each round interleaves the first half
+// of the rows with the second.
+static inline void transpose_words(const float* words, float* target) {
+  vuint rows[kLanes], next[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) rows[i] = load_u32(words + i * kPanel);
+#pragma GCC unroll 4
+  for (int round = 1; round < kLanes; round *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes / 2; ++i) {
+      next[2 * i] = interleave_low(rows[i], rows[i + kLanes / 2]);
+      next[2 * i + 1] = interleave_high(rows[i], rows[i + kLanes / 2]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) rows[i] = next[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) store_u32(target + i * kPanel, rows[i]);
+}
+
+// One panel of the smaller side: target[word * 64 + j], zero from j = count on.
+static inline void pack_outer_panel(TileKind kind, const float* rows, int64_t count, float* words,
+                                    float* target) {
+  int64_t length = kPanel;
+  if (kind != TileKind::kFloats) {
+    length = kPanel / 2;
+    for (int64_t j = 0; j < even(count); j += 2)
+      for (int half = 0; half < 2; ++half)
+        pair_tokens(rows, j, half, words + j * kPanel + half * 16,
+                    words + (j + 1) * kPanel + half * 16);
+    rows = words;
+  }
+  for (int64_t j = 0; j < kPanel; j += kLanes) {
+    const bool whole = j + kLanes <= count;
+    if (!whole && rows != words && j < count) {
+      __builtin_memcpy(words + j * kPanel, rows + j * kPanel, uint64_t((count - j) * kPanel) * 4);
+      rows = words;
+    }
+    if (!whole)
+      for (int64_t i = max_of(j, count); i < j + kLanes; ++i)
+        for (int64_t w = 0; w < length; ++w) words[i * kPanel + w] = 0.0f;
+    for (int64_t w = 0; w < length; w += kLanes)
+      transpose_words((whole ? rows : words) + j * kPanel + w, target + w * kPanel + j);
+  }
+}
+
+// sums += tile after tile over one panel, strips of six rows.
+static inline void add_outer_strips(TileKind kind, const float* rows, int64_t count,
+                                    const float* panel, const OuterScratch& scratch, bool add) {
+  Strip strip = {reinterpret_cast<const char*>(rows), kPanel * 4};
+  if (kind == TileKind::kPairs) {
+    for (int64_t i = 0; i < even(count); i += 2)
+      for (int half = 0; half < 2; ++half)
+        pair_tokens(rows, i, half, scratch.strips + i * 32 + half * 16,
+                    scratch.strips + (i + 1) * 32 + half * 16);
+    strip = {reinterpret_cast<const char*>(scratch.strips), kPanel * 2};
+  }
+  for (int64_t i = 0; i < count; i += kTileRows) {
+    if (i + kTileRows > count && kind == TileKind::kFloats) {
+      // The last rows, filled up: those behind them may belong to nobody.
+      __builtin_memcpy(scratch.strips, strip.data, uint64_t((count - i) * kPanel) * 4);
+      for (int64_t w = (count - i) * kPanel; w < kTileRows * kPanel; ++w) scratch.strips[w] = 0.0f;
+      strip.data = reinterpret_cast<const char*>(scratch.strips);
+    }
+    float* sums = scratch.sums + i * kPanel;
+#if defined(__AVX512BF16__)
+    if (kind == TileKind::kPairs)
+      tile<PairWords>(kPanel / 2, strip, panel, sums, add);
+    else
+#endif
+      tile<FloatWords>(kPanel, strip, panel, sums, add);
+    strip.data += kTileRows * strip.row_bytes;
+  }
+}
+
+// One panel of the larger side for matrix tiles: two steps of every strip.
+static inline void pack_outer_strips(const float* rows, int64_t count, int64_t steps, int64_t step,
+                                     float* strips) {
+  for (int64_t i = 0; i < round_up(count, kStripRows); i += 2) {
+    float* target =
+        strips + (i / kStripRows * steps + step) * (kStepBytes / 4) + i % kStripRows * (kStep / 2);
+    for (int half = 0; half < 2; ++half, target += kStepBytes / 4) {
+      if (i < count)
+        pair_tokens(rows, i, half, target, target + kStep / 2);
+      else
+        __builtin_memset(target, 0, kStep * 4);
+    }
+  }
+}
+
+static inline void add_outer_tiles(int64_t count, int64_t right_count, int64_t steps,
+                                   const OuterScratch& scratch, bool add) {
+  const TileSession session(true);
+  for (int64_t i = 0; i < count; i += kStripRows) {
+    const TileRun run = {
+        reinterpret_cast<const char*>(scratch.strips) + i / kStripRows * steps * kStepBytes,
+        reinterpret_cast<const char*>(scratch.panel), steps, nullptr};
+    for (int lane = 0; lane < kPanel && lane < right_count; lane += 32)
+      tile_runs(&run, 1, lane, scratch.sums + i * kPanel, add);
+  }
+}
+
+// Sums of rows [i, i + rows) of the larger side with rows [j, j + columns) of the smaller one.
+static inline void outer_sums(TileKind kind, const OuterSide& large, int64_t i, int64_t rows,
+                              const OuterSide& small, int64_t j, int64_t columns, int64_t all,
+                              const Dropout* dropout, const OuterScratch& scratch) {
+  const int64_t panel_words = kind == TileKind::kFloats ? kPanel * kPanel : kPanel * kPanel / 2;
+  for (int64_t first = 0; first < all; first += kOuterPanels) {
+    const int64_t last = min_of(all, first + kOuterPanels), steps = 2 * (last - first);
+    for (int64_t p = first; p < last; ++p)
+      pack_outer_panel(kind, side_rows(small, kind, j, columns, p, dropout, scratch), columns,
+                       scratch.words, scratch.panel + (p - first) * panel_words);
+    for (int64_t p = first; p < last; ++p) {
+      const float* source = side_rows(large, kind, i, rows, p, dropout, scratch);
+      if (kind == TileKind::kTiles)
+        pack_outer_strips(source, rows, steps, 2 * (p - first), scratch.strips);
+      else
+        add_outer_strips(kind, source, rows, scratch.panel + (p - first) * panel_words, scratch,
+                         p > 0);
+    }
+    if (kind == TileKind::kTiles) add_outer_tiles(rows, columns, steps, scratch, first > 0);
+  }
+}
+
+static inline bool swaps(const OuterJob& job) { return job.left_count < job.right_count; }
 
 static inline void run_outer_block(const OuterJob& job, int64_t i, int64_t j, int64_t all,
-                                   const Dropout* dropout, char* memory) {
-  float* left = reinterpret_cast<float*>(memory);
-  float *right = left + kOuterWords, *sums = right + kOuterWords;
-  float* mask = sums + kOuterBlock * kOuterBlock;
-  const int64_t rows = min_of(kOuterBlock, job.left_count - i);
-  const int64_t columns = min_of(kOuterBlock, job.right_count - j);
-  for (int64_t w = 0; w < kOuterBlock * kOuterBlock; ++w) sums[w] = 0.0f;
-  for (int64_t first = 0; first < all; first += kOuterPanels) {
-    const int64_t last = min_of(all, first + kOuterPanels);
-    gather_rows(*job.left, job.left_row + i, rows, first, last, left);
-    gather_rows(*job.right, job.right_row + j, columns, first, last, right);
-    if (job.right_stream >= 0)
-      mask_gathered(*dropout, uint32_t(job.right_stream), j, columns, first, last, right, mask);
-    dot_rows((last - first) * kPanel, kOuterStride, left, rows, right, columns, sums, kOuterBlock);
-  }
-  for (int64_t r = 0; r < rows; ++r) {
-    const float scale = job.left_scale ? job.left_scale[i + r] : 1.0f;
-    float* out = job.out + (i + r) * job.out_stride + j;
-    for (int64_t c = 0; c < columns; ++c) out[c] += scale * sums[r * kOuterBlock + c];
+                                   const Dropout* dropout, const OuterScratch& scratch) {
+  const OuterSide left = {job.left, job.left_row, job.left_count, -1};
+  const OuterSide right = {job.right, job.right_row, job.right_count, job.right_stream};
+  const OuterSide &large = swaps(job) ? right : left, &small = swaps(job) ? left : right;
+  const int64_t rows = min_of(kOuterRows, large.count - i),
+                columns = min_of(kPanel, small.count - j);
+  outer_sums(tile_kind(job.left->dtype), large, i, rows, small, j, columns, all, dropout, scratch);
+  const int64_t out_rows = swaps(job) ? columns : rows, out_columns = swaps(job) ? rows : columns;
+  const int64_t out_row = swaps(job) ? j : i, out_column = swaps(job) ? i : j;
+  const int64_t row_step = swaps(job) ? 1 : kPanel, column_step = swaps(job) ? kPanel : 1;
+  for (int64_t r = 0; r < out_rows; ++r) {
+    const float scale = job.left_scale ? job.left_scale[out_row + r] : 1.0f;
+    float* out = job.out + (out_row + r) * job.out_stride + out_column;
+    for (int64_t c = 0; c < out_columns; ++c)
+      out[c] += scale * scratch.sums[r * row_step + c * column_step];
   }
 }
 
@@ -118,17 +258,21 @@ static inline void run_outer(rora_context& context, const OuterJob* jobs, int co
                              const Dropout* dropout) {
   const int64_t all = panels(tokens);
   if (all == 0 || count == 0) return;
+  const auto large_blocks = [](const OuterJob& job) {
+    return blocks_of(max_of(job.left_count, job.right_count), kOuterRows);
+  };
   int64_t start[2 * kMaxJobs + 1] = {};
   for (int j = 0; j < count; ++j)
-    start[j + 1] = start[j] + blocks_of(jobs[j].left_count, kOuterBlock) *
-                                  blocks_of(jobs[j].right_count, kOuterBlock);
+    start[j + 1] =
+        start[j] +
+        large_blocks(jobs[j]) * blocks_of(min_of(jobs[j].left_count, jobs[j].right_count), kPanel);
   context.pool->reserve(kOuterScratchBytes);
   parallel(*context.pool, start[count], [&](int64_t task, int32_t thread) {
     int j = 0;
     while (task >= start[j + 1]) ++j;
-    const int64_t left_blocks = blocks_of(jobs[j].left_count, kOuterBlock), at = task - start[j];
-    run_outer_block(jobs[j], at % left_blocks * kOuterBlock, at / left_blocks * kOuterBlock, all,
-                    dropout, context.pool->scratch(thread));
+    const int64_t at = task - start[j], blocks = large_blocks(jobs[j]);
+    run_outer_block(jobs[j], at % blocks * kOuterRows, at / blocks * kPanel, all, dropout,
+                    outer_scratch(context.pool->scratch(thread)));
   });
 }
 

@@ -42,7 +42,7 @@ static inline Geometry geometry(TileKind kind) {
     case TileKind::kPairs:
       return {kTileRows, 96, 640, 8};
     default:
-      return {kStripRows, 192, 768, kStep};
+      return {kStripRows, 192, 512, kStep};
   }
 }
 

@@ -4,6 +4,10 @@
 // another level.
 #pragma once
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #include "cpu/panel.h"
 #include "cpu/philox.h"
 #include "cpu/thread_pool.h"
@@ -82,6 +86,20 @@ struct RowPair {
   vfloat even, odd;
 };
 
+// The words (even, odd) as a bf16 panel has them. The instruction makes zero of numbers too small
+// to be normal, as the products of pairs do.
+static inline vuint pair_bits(RowPair rows) {
+#if defined(__AVX512BF16__)
+  typedef uint16_t vhalf __attribute__((vector_size(64)));
+  const vhalf halves = (vhalf)_mm512_cvtne2ps_pbh((__m512)rows.odd, (__m512)rows.even);
+  return (vuint)__builtin_shufflevector(halves, halves, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
+                                        22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14,
+                                        30, 15, 31);
+#else
+  return (round_bf16(rows.even) >> 16) | round_bf16(rows.odd);
+#endif
+}
+
 // `panel` is the panel's first element; T is float or uint16_t (the bits of bf16).
 static inline RowPair load_pair(const float* panel, int64_t pair, int lane) {
   const float* p = panel + pair * 2 * kPanel + lane;
@@ -97,8 +115,7 @@ static inline void store_pair(float* panel, int64_t pair, int lane, RowPair rows
   store(p + kPanel, rows.odd);
 }
 static inline void store_pair(uint16_t* panel, int64_t pair, int lane, RowPair rows) {
-  store_u32(panel + pair * 2 * kPanel + lane * 2,
-            (round_bf16(rows.even) >> 16) | round_bf16(rows.odd));
+  store_u32(panel + pair * 2 * kPanel + lane * 2, pair_bits(rows));
 }
 
 // One row at lanes [lane, lane + kLanes). Storing one bf16 row rewrites its pair's words: a task
