@@ -41,15 +41,17 @@ struct TileRun {
 
 constexpr bool kHasTiles = true;
 
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t column_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+// Not a local: GCC 12's intrinsic names only the first 8 bytes as read, and the others are lost.
+static constexpr TileShapes kTileShapes;
+
 struct TileSession {
   explicit TileSession(bool wanted) : open(wanted) {
-    if (!open) return;
-    struct alignas(64) {
-      uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      uint16_t column_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-      uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    } shapes;
-    _tile_loadconfig(&shapes);
+    if (open) _tile_loadconfig(&kTileShapes);
   }
   ~TileSession() {
     if (open) _tile_release();

@@ -70,20 +70,6 @@ static inline vint attends(const LaneRanges& r, int64_t key, int lane) {
   return (load_int(r.first + lane) <= k) & (k <= load_int(r.last + lane));
 }
 
-// One head of one panel as [head_dim][64] floats: the panel itself, or a widened copy.
-static inline const float* head_rows(const rora_activation& a, int64_t panel, int64_t row,
-                                     int64_t dim, float* copy) {
-  if (a.dtype == RORA_F32) return panel_data<float>(a, panel) + row * kPanel;
-  widen_rows(a, panel, row, dim, copy, kPanel);
-  return copy;
-}
-
-static inline void scaled_head_rows(const rora_activation& a, int64_t panel, int64_t row,
-                                    int64_t dim, float scale, float* copy) {
-  widen_rows(a, panel, row, dim, copy, kPanel);
-  for (int64_t i = 0; i < dim * kPanel; i += kLanes) store(copy + i, load(copy + i) * scale);
-}
-
 // Stores [dim][64] floats, each lane times factor[lane], zero in unused lanes.
 static inline void store_head(const float* rows, const float* factor, int64_t dim,
                               rora_activation& a, int64_t panel, int64_t row) {
@@ -112,9 +98,9 @@ struct HeadScratch {
   }
 };
 
-// Seven heads, two blocks of scores and two rows of statistics at most.
+// Eight heads, three blocks of scores and a few rows of statistics at most.
 static inline int64_t attention_scratch_bytes(const AttentionOp& op) {
-  return (7 * op.shape.head_dim + 2 * kPanel + 8) * kPanel * int64_t(sizeof(float));
+  return (8 * padded_dim(op.shape.head_dim) + 3 * kPanel + 8) * kPanel * int64_t(sizeof(float));
 }
 
 // A stretch of rows of one key panel.
@@ -123,23 +109,44 @@ struct KeyBlock {
   int64_t row() const { return panel * kPanel + first; }
 };
 
-static inline KeyBlock key_block(int64_t panel, int64_t first_row, int64_t last_row) {
+// Those that may be attended to. Pairs of tokens and tiles are taken whole: masks do the rest.
+static inline KeyBlock key_block(TileKind kind, int64_t panel, int64_t first_row,
+                                 int64_t last_row) {
+  if (kind != TileKind::kFloats) return {panel, 0, kPanel};
   const int64_t base = panel * kPanel;
   const int64_t first = max_of(first_row - base, 0);
   return {panel, first, min_of(last_row - base, kPanel - 1) - first + 1};
 }
 
-static inline void mask_scores(const LaneRanges& ranges, const KeyBlock& block, float* scores) {
-  if (ranges.max_first <= block.row() && block.row() + block.count - 1 <= ranges.min_last) return;
+// The rows of a block as rows, or as words, of a left factor.
+static inline HeadLeft block_rows(TileKind kind, HeadLeft left, const KeyBlock& block) {
+  if (kind != TileKind::kFloats) return left;
+  left.factor.data += block.first;
+  left.rows = block.count;
+  return left;
+}
+static inline HeadLeft block_words(TileKind kind, HeadLeft left, const KeyBlock& block) {
+  if (kind != TileKind::kFloats) return left;
+  left.factor.data += block.first;
+  left.words = block.count;
+  return left;
+}
+
+// Products into scores: times scale, or masked.
+static inline void mask_scores(const LaneRanges& ranges, const KeyBlock& block, float scale,
+                               float* scores) {
+  const bool all =
+      ranges.max_first <= block.row() && block.row() + block.count - 1 <= ranges.min_last;
   for (int64_t j = 0; j < block.count; ++j)
     for (int lane = 0; lane < kPanel; lane += kLanes) {
       float* s = scores + j * kPanel + lane;
-      store(s, attends(ranges, block.row() + j, lane) ? load(s) : splat(kMaskedScore));
+      const vfloat score = load(s) * scale;
+      store(s, all ? score : attends(ranges, block.row() + j, lane) ? score : splat(kMaskedScore));
     }
 }
 
-// Turns a block's scores into exp(score - maximum), updates the running maximum and sum of each
-// lane and leaves in `correction` what older sums must be multiplied by.
+// Turns a block's scores into exp(score - maximum), updates the running maximum and sum
+// of each lane and leaves in `correction` what older sums must be multiplied by.
 static inline void online_softmax(int64_t keys, float* scores, float* maximum, float* sum,
                                   float* correction) {
   for (int lane = 0; lane < kPanel; lane += kLanes) {
@@ -178,25 +185,31 @@ static inline void store_lse(const AttentionOp& op, int64_t head, int64_t panel,
 
 static inline void attend_panel(const AttentionOp& op, const KeyValues& kv, int64_t head,
                                 int64_t panel, char* memory) {
-  const int64_t dim = op.shape.head_dim, kv_row = head / group_size(op) * dim;
+  const TileKind kind = tile_kind(op.qkv->dtype);
+  const TileSession session(kind == TileKind::kTiles);
+  const int64_t dim = op.shape.head_dim, padded = padded_dim(dim);
+  const int64_t kv_row = head / group_size(op) * dim;
   HeadScratch scratch = {reinterpret_cast<float*>(memory)};
-  float *q = scratch.take(dim), *key_copy = scratch.take(dim), *value_copy = scratch.take(dim);
-  float *out = scratch.take(dim), *scores = scratch.take(kPanel);
+  float *query_copy = scratch.take(padded), *key_copy = scratch.take(padded);
+  float *value_copy = scratch.take(padded), *out = scratch.take(padded);
+  float *scores = scratch.take(kPanel), *words = scratch.take(kPanel);
   float *maximum = scratch.take(1), *sum = scratch.take(1), *factor = scratch.take(1);
-  scaled_head_rows(*op.qkv, panel, head * dim, dim, score_scale(op), q);
+  const float* q = head_right(kind, {op.qkv, panel, head * dim, dim}, query_copy);
   for (int lane = 0; lane < kPanel; ++lane) maximum[lane] = kMaskedScore, sum[lane] = 0.0f;
-  for (int64_t i = 0; i < dim * kPanel; ++i) out[i] = 0.0f;
+  for (int64_t i = 0; i < padded * kPanel; ++i) out[i] = 0.0f;
 
   const LaneRanges ranges = lane_ranges(*op.batch, panel);
   for (int64_t p = ranges.min_first / kPanel; p <= ranges.max_last / kPanel; ++p) {
-    const KeyBlock block = key_block(p, ranges.min_first, ranges.max_last);
-    const float* k = head_rows(*kv.matrix, p, kv.key_column + kv_row, dim, key_copy);
-    const float* v = head_rows(*kv.matrix, p, kv.value_column + kv_row, dim, value_copy);
-    head_product(block.count, tokens_by_features(k + block.first), dim, q, scores, false);
-    mask_scores(ranges, block, scores);
+    const KeyBlock block = key_block(kind, p, ranges.min_first, ranges.max_last);
+    const Head key = {kv.matrix, p, kv.key_column + kv_row, dim};
+    const Head value = {kv.matrix, p, kv.value_column + kv_row, dim};
+    const HeadLeft k = block_rows(kind, left_by_tokens(kind, key, key_copy), block);
+    const HeadLeft v = block_words(kind, left_by_features(kind, value, value_copy), block);
+    multiply_head(kind, k, q, scores, false);
+    mask_scores(ranges, block, score_scale(op), scores);
     online_softmax(block.count, scores, maximum, sum, factor);
     multiply_lanes(dim, factor, out);
-    head_product(dim, features_by_tokens(v + block.first), block.count, scores, out, true);
+    multiply_head(kind, v, scores_right(kind, scores, words), out, true);
   }
   for (int lane = 0; lane < kPanel; ++lane) factor[lane] = 1.0f / sum[lane];
   store_head(out, factor, dim, *op.y, panel, head * dim);

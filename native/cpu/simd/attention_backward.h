@@ -8,77 +8,77 @@
 
 namespace rora::RORA_LEVEL {
 
-// What both passes need of one head of one panel of queries.
-struct QueryBlock {
-  float* q;         // [head_dim][64], scaled
-  float* dy_copy;   // room for dy
-  float* out_copy;  // room for y
-  const float* dy;  // [head_dim][64]
-  float* delta;     // [64]
-  const float* lse;
+// Of one head of one panel of queries: lse, and delta = sum_d dy o y into `delta` [64].
+struct QueryStatistics {
+  const float *lse, *delta;
 };
 
-static inline QueryBlock take_query_block(HeadScratch& scratch, int64_t dim) {
-  QueryBlock block = {};
-  block.q = scratch.take(dim);
-  block.dy_copy = scratch.take(dim);
-  block.out_copy = scratch.take(dim);
-  block.delta = scratch.take(1);
-  return block;
-}
-
-static inline void load_query_block(const AttentionOp& op, int64_t head, int64_t panel,
-                                    QueryBlock& block) {
+static inline QueryStatistics query_statistics(const AttentionOp& op, int64_t head, int64_t panel,
+                                               float* delta) {
   const int64_t dim = op.shape.head_dim, row = head * dim;
-  scaled_head_rows(*op.qkv, panel, row, dim, score_scale(op), block.q);
-  block.dy = head_rows(*op.dy, panel, row, dim, block.dy_copy);
-  const float* out = head_rows(*op.out, panel, row, dim, block.out_copy);
-  for (int lane = 0; lane < kPanel; lane += kLanes) {
-    vfloat sum = {};
-    for (int64_t d = 0; d < dim; ++d)
-      sum += load(block.dy + d * kPanel + lane) * load(out + d * kPanel + lane);
-    store(block.delta + lane, sum);
-  }
-  block.lse = op.lse + head * round_up(op.qkv->max_tokens, kPanel) + panel * kPanel;
+  with_type(*op.dy, [&](auto type) {
+    using T = decltype(type);
+    const T *dy = panel_data<T>(*op.dy, panel), *out = panel_data<T>(*op.out, panel);
+    for (int lane = 0; lane < kPanel; lane += kLanes) {
+      vfloat sum = {};
+      for (int64_t d = row; d < row + dim; d += 2) {
+        const RowPair a = load_pair(dy, d / 2, lane), b = load_pair(out, d / 2, lane);
+        sum += a.even * b.even + a.odd * b.odd;
+      }
+      store(delta + lane, sum);
+    }
+  });
+  return {op.lse + head * round_up(op.qkv->max_tokens, kPanel) + panel * kPanel, delta};
 }
 
 // dq of one head of one panel of queries.
 static inline void query_gradient(const AttentionOp& op, int64_t head, int64_t panel,
                                   char* memory) {
-  const int64_t dim = op.shape.head_dim, kv_row = head / group_size(op) * dim;
+  const TileKind kind = tile_kind(op.qkv->dtype);
+  const TileSession session(kind == TileKind::kTiles);
+  const int64_t dim = op.shape.head_dim, padded = padded_dim(dim);
+  const int64_t kv_row = head / group_size(op) * dim;
   HeadScratch scratch = {reinterpret_cast<float*>(memory)};
-  QueryBlock query = take_query_block(scratch, dim);
-  float *key_copy = scratch.take(dim), *value_copy = scratch.take(dim), *dq = scratch.take(dim);
-  float *scores = scratch.take(kPanel), *products = scratch.take(kPanel), *scale = scratch.take(1);
-  load_query_block(op, head, panel, query);
-  for (int64_t i = 0; i < dim * kPanel; ++i) dq[i] = 0.0f;
+  float *query_copy = scratch.take(padded), *dy_copy = scratch.take(padded);
+  float *key_copy = scratch.take(padded), *value_copy = scratch.take(padded);
+  float *key_rows = scratch.take(padded), *dq = scratch.take(padded);
+  float *scores = scratch.take(kPanel), *products = scratch.take(kPanel);
+  float *words = scratch.take(kPanel), *delta = scratch.take(1), *scales = scratch.take(1);
+  const float scale = score_scale(op);
+  const float* q = head_right(kind, {op.qkv, panel, head * dim, dim}, query_copy);
+  const float* dy = head_right(kind, {op.dy, panel, head * dim, dim}, dy_copy);
+  const QueryStatistics query = query_statistics(op, head, panel, delta);
+  for (int64_t i = 0; i < padded * kPanel; ++i) dq[i] = 0.0f;
 
   const LaneRanges ranges = lane_ranges(*op.batch, panel);
   for (int64_t p = ranges.min_first / kPanel; p <= ranges.max_last / kPanel; ++p) {
-    const KeyBlock block = key_block(p, ranges.min_first, ranges.max_last);
-    const float* k = head_rows(*op.qkv, p, op.shape.key_column + kv_row, dim, key_copy);
-    const float* v = head_rows(*op.qkv, p, op.shape.value_column + kv_row, dim, value_copy);
-    head_product(block.count, tokens_by_features(k + block.first), dim, query.q, scores, false);
-    head_product(block.count, tokens_by_features(v + block.first), dim, query.dy, products, false);
-    mask_scores(ranges, block, scores);
+    const KeyBlock block = key_block(kind, p, ranges.min_first, ranges.max_last);
+    const Head key = {op.qkv, p, op.shape.key_column + kv_row, dim};
+    const Head value = {op.qkv, p, op.shape.value_column + kv_row, dim};
+    multiply_head(kind, block_rows(kind, left_by_tokens(kind, key, key_copy), block), q, scores,
+                  false);
+    multiply_head(kind, block_rows(kind, left_by_tokens(kind, value, value_copy), block), dy,
+                  products, false);
+    mask_scores(ranges, block, scale, scores);
     for (int lane = 0; lane < kPanel; lane += kLanes) {
-      const vfloat lse = load(query.lse + lane), delta = load(query.delta + lane);
+      const vfloat lse = load(query.lse + lane), d = load(query.delta + lane);
       for (int64_t j = 0; j < block.count; ++j) {
         float* s = scores + j * kPanel + lane;
-        store(s, exp(load(s) - lse) * (load(products + j * kPanel + lane) - delta));
+        store(s, exp(load(s) - lse) * (load(products + j * kPanel + lane) - d));
       }
     }
-    head_product(dim, features_by_tokens(k + block.first), block.count, scores, dq, true);
+    multiply_head(kind, block_words(kind, left_by_features(kind, key, key_rows), block),
+                  scores_right(kind, scores, words), dq, true);
   }
-  for (int lane = 0; lane < kPanel; ++lane) scale[lane] = score_scale(op);
-  store_head(dq, scale, dim, *op.d_qkv, panel, head * dim);
+  for (int lane = 0; lane < kPanel; ++lane) scales[lane] = scale;
+  store_head(dq, scales, dim, *op.d_qkv, panel, head * dim);
 }
 
 // Probabilities and score gradients of query tokens [first, first + count) of a panel, keys as
 // lanes: turns `scores` into p and `products` (dy v) into ds.
-static inline void key_lane_gradients(const LaneRanges& ranges, const QueryBlock& query,
-                                      int64_t keys, int64_t first, int64_t count, float* scores,
-                                      float* products) {
+static inline void key_lane_gradients(const LaneRanges& ranges, const QueryStatistics& query,
+                                      float scale, int64_t keys, int64_t first, int64_t count,
+                                      float* scores, float* products) {
   for (int64_t j = 0; j < count; ++j) {
     const int64_t t = first + j;
     const float lse = query.lse[t], delta = query.delta[t];
@@ -86,7 +86,7 @@ static inline void key_lane_gradients(const LaneRanges& ranges, const QueryBlock
     for (int lane = 0; lane < kPanel; lane += kLanes) {
       float *s = scores + j * kPanel + lane, *d = products + j * kPanel + lane;
       const vint key = lane_numbers(lane) + int32_t(keys);
-      const vfloat p = (begin <= key) & (key <= end) ? exp(load(s) - lse) : vfloat{};
+      const vfloat p = (begin <= key) & (key <= end) ? exp(load(s) * scale - lse) : vfloat{};
       store(s, p);
       store(d, p * (load(d) - delta));
     }
@@ -112,35 +112,47 @@ static inline TokenStretch attending_tokens(const LaneRanges& r, int64_t first_k
 // dk and dv of one key/value head of one panel of keys.
 static inline void key_value_gradient(const AttentionOp& op, int64_t kv_head, int64_t panel,
                                       const LaneRanges* all_ranges, char* memory) {
-  const int64_t dim = op.shape.head_dim, group = group_size(op), keys = panel * kPanel;
+  const TileKind kind = tile_kind(op.qkv->dtype);
+  const TileSession session(kind == TileKind::kTiles);
+  const int64_t dim = op.shape.head_dim, padded = padded_dim(dim), group = group_size(op);
+  const int64_t keys = panel * kPanel;
   const int64_t key_row = op.shape.key_column + kv_head * dim;
   const int64_t value_row = op.shape.value_column + kv_head * dim;
   HeadScratch scratch = {reinterpret_cast<float*>(memory)};
-  QueryBlock query = take_query_block(scratch, dim);
-  float *key_copy = scratch.take(dim), *value_copy = scratch.take(dim);
-  float *dk = scratch.take(dim), *dv = scratch.take(dim), *ones = scratch.take(1);
+  float *key_copy = scratch.take(padded), *value_copy = scratch.take(padded);
+  float *query_copy = scratch.take(padded), *dy_copy = scratch.take(padded);
+  float *query_rows = scratch.take(padded), *dy_rows = scratch.take(padded);
+  float *dk = scratch.take(padded), *dv = scratch.take(padded);
   float *scores = scratch.take(kPanel), *products = scratch.take(kPanel);
-  const float* k = head_rows(*op.qkv, panel, key_row, dim, key_copy);
-  const float* v = head_rows(*op.qkv, panel, value_row, dim, value_copy);
-  for (int64_t i = 0; i < dim * kPanel; ++i) dk[i] = dv[i] = 0.0f;
-  for (int lane = 0; lane < kPanel; ++lane) ones[lane] = 1.0f;
+  float *words = scratch.take(kPanel), *delta = scratch.take(1);
+  float *scales = scratch.take(1), *ones = scratch.take(1);
+  const float* k = head_right(kind, {op.qkv, panel, key_row, dim}, key_copy);
+  const float* v = head_right(kind, {op.qkv, panel, value_row, dim}, value_copy);
+  for (int64_t i = 0; i < padded * kPanel; ++i) dk[i] = dv[i] = 0.0f;
+  for (int lane = 0; lane < kPanel; ++lane) scales[lane] = score_scale(op), ones[lane] = 1.0f;
 
   for (int64_t p = 0; p < panels(op.qkv->tokens); ++p) {
     const LaneRanges& ranges = all_ranges[p];
     const TokenStretch tokens = attending_tokens(ranges, keys, keys + kPanel - 1);
-    const int64_t first = tokens.first, count = tokens.end - tokens.first;
-    if (count <= 0) continue;
+    if (tokens.first >= tokens.end) continue;
+    const KeyBlock block =
+        key_block(kind, p, p * kPanel + tokens.first, p * kPanel + tokens.end - 1);
     for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-      load_query_block(op, head, p, query);
-      const float *q = query.q + first, *dy = query.dy + first;
-      head_product(count, tokens_by_features(q), dim, k, scores, false);
-      head_product(count, tokens_by_features(dy), dim, v, products, false);
-      key_lane_gradients(ranges, query, keys, first, count, scores, products);
-      head_product(dim, features_by_tokens(dy), count, scores, dv, true);
-      head_product(dim, features_by_tokens(q), count, products, dk, true);
+      const QueryStatistics statistics = query_statistics(op, head, p, delta);
+      const Head query = {op.qkv, p, head * dim, dim}, gradient = {op.dy, p, head * dim, dim};
+      multiply_head(kind, block_rows(kind, left_by_tokens(kind, query, query_copy), block), k,
+                    scores, false);
+      multiply_head(kind, block_rows(kind, left_by_tokens(kind, gradient, dy_copy), block), v,
+                    products, false);
+      key_lane_gradients(ranges, statistics, score_scale(op), keys, block.first, block.count,
+                         scores, products);
+      multiply_head(kind, block_words(kind, left_by_features(kind, gradient, dy_rows), block),
+                    scores_right(kind, scores, words), dv, true);
+      multiply_head(kind, block_words(kind, left_by_features(kind, query, query_rows), block),
+                    scores_right(kind, products, words), dk, true);
     }
   }
-  store_head(dk, ones, dim, *op.d_qkv, panel, key_row);
+  store_head(dk, scales, dim, *op.d_qkv, panel, key_row);
   store_head(dv, ones, dim, *op.d_qkv, panel, value_row);
 }
 

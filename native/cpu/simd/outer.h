@@ -18,6 +18,7 @@
 #pragma once
 
 #include "cpu/simd/gemm.h"
+#include "cpu/simd/words.h"
 
 namespace rora::RORA_LEVEL {
 
@@ -77,56 +78,6 @@ static inline const float* side_rows(const OuterSide& side, TileKind kind, int64
   return operand(piece, kind, panel, dropout, {nullptr, nullptr, scratch.copy, scratch.mask});
 }
 
-// Sixteen pairs of features of one token each, at tokens t and t + 16, as pairs of tokens.
-static inline void pair_tokens(const float* pairs, int64_t row, int half, float* even, float* odd) {
-  const float* p = pairs + row / 2 * kPanel + half * 32;
-  for (int lane = 0; lane < 16; lane += kLanes) {
-    const vuint near = load_u32(p + lane), far = load_u32(p + 16 + lane);
-    store_u32(even + lane, (near & 0xffffu) | far << 16);
-    store_u32(odd + lane, near >> 16 | (far & 0xffff0000u));
-  }
-}
-
-static inline vuint interleave_low(vuint a, vuint b) {
-#if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-#elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-#else
-  return __builtin_shufflevector(a, b, 0, 4, 1, 5);
-#endif
-}
-static inline vuint interleave_high(vuint a, vuint b) {
-#if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                                 31);
-#elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-  return __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#endif
-}
-
-// target[j * 64 + i] = words[i * 64 + j] for i, j < kLanes: each round interleaves the first half
-// of the rows with the second.
-static inline void transpose_words(const float* words, float* target) {
-  vuint rows[kLanes], next[kLanes];
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) rows[i] = load_u32(words + i * kPanel);
-#pragma GCC unroll 4
-  for (int round = 1; round < kLanes; round *= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kLanes / 2; ++i) {
-      next[2 * i] = interleave_low(rows[i], rows[i + kLanes / 2]);
-      next[2 * i + 1] = interleave_high(rows[i], rows[i + kLanes / 2]);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) rows[i] = next[i];
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) store_u32(target + i * kPanel, rows[i]);
-}
-
 // One panel of the smaller side: target[word * 64 + j], zero from j = count on.
 static inline void pack_outer_panel(TileKind kind, const float* rows, int64_t count, float* words,
                                     float* target) {
@@ -149,7 +100,7 @@ static inline void pack_outer_panel(TileKind kind, const float* rows, int64_t co
       for (int64_t i = max_of(j, count); i < j + kLanes; ++i)
         for (int64_t w = 0; w < length; ++w) words[i * kPanel + w] = 0.0f;
     for (int64_t w = 0; w < length; w += kLanes)
-      transpose_words((whole ? rows : words) + j * kPanel + w, target + w * kPanel + j);
+      transpose_words((whole ? rows : words) + j * kPanel + w, target + w * kPanel + j, kPanel);
   }
 }
 
@@ -182,21 +133,6 @@ static inline void add_outer_strips(TileKind kind, const float* rows, int64_t co
   }
 }
 
-// One panel of the larger side for matrix tiles: two steps of every strip.
-static inline void pack_outer_strips(const float* rows, int64_t count, int64_t steps, int64_t step,
-                                     float* strips) {
-  for (int64_t i = 0; i < round_up(count, kStripRows); i += 2) {
-    float* target =
-        strips + (i / kStripRows * steps + step) * (kStepBytes / 4) + i % kStripRows * (kStep / 2);
-    for (int half = 0; half < 2; ++half, target += kStepBytes / 4) {
-      if (i < count)
-        pair_tokens(rows, i, half, target, target + kStep / 2);
-      else
-        __builtin_memset(target, 0, kStep * 4);
-    }
-  }
-}
-
 static inline void add_outer_tiles(int64_t count, int64_t right_count, int64_t steps,
                                    const OuterScratch& scratch, bool add) {
   const TileSession session(true);
@@ -222,7 +158,7 @@ static inline void outer_sums(TileKind kind, const OuterSide& large, int64_t i, 
     for (int64_t p = first; p < last; ++p) {
       const float* source = side_rows(large, kind, i, rows, p, dropout, scratch);
       if (kind == TileKind::kTiles)
-        pack_outer_strips(source, rows, steps, 2 * (p - first), scratch.strips);
+        pack_token_pairs(source, rows, steps, 2 * (p - first), scratch.strips);
       else
         add_outer_strips(kind, source, rows, scratch.panel + (p - first) * panel_words, scratch,
                          p > 0);
