@@ -2,6 +2,7 @@
 // and RORA_LEVEL set to its name.
 #include "cpu/simd/attention_backward.h"
 #include "cpu/simd/attention_cached.h"
+#include "cpu/simd/convert.h"
 #include "cpu/simd/embedding.h"
 #include "cpu/simd/linear.h"
 #include "cpu/simd/loss.h"
@@ -55,6 +56,8 @@ constexpr KernelTable kTable = {
     .sum_of_squares = sum_of_squares,
     .adamw = adamw,
     .add = add,
+    .rows_to_panels = rows_to_panels,
+    .panels_to_rows = panels_to_rows,
 };
 
 }  // namespace RORA_LEVEL
