@@ -35,15 +35,6 @@ void check_tokens(const rora_activation* a, int64_t token, int64_t count) {
                static_cast<long long>(a->tokens));
 }
 
-// Runs body(token) for [0, tokens), a panel a task.
-template <class Body>
-void for_tokens(rora_context* context, int64_t tokens, const Body& body) {
-  parallel(*context->pool, panels(tokens), [&](int64_t panel, int32_t) {
-    const int64_t end = std::min(tokens, (panel + 1) * kPanel);
-    for (int64_t t = panel * kPanel; t < end; ++t) body(t);
-  });
-}
-
 }  // namespace
 }  // namespace rora
 
@@ -96,13 +87,9 @@ rora_status rora_activation_write(rora_activation* activation, int64_t column, i
   return guard([&] {
     RORA_REQUIRE(activation != nullptr, "activation is NULL");
     check_columns(activation, activation->tokens, column, columns, source, stride);
-    for_tokens(activation->context, activation->tokens, [&](int64_t t) {
-      for (int64_t f = 0; f < columns; ++f) set(*activation, t, column + f, source[t * stride + f]);
-    });
-    // Tokens past the last one in its panel become zero, which gradients must be there.
-    const int64_t end = panels(activation->tokens) * kPanel;
-    for (int64_t t = activation->tokens; t < end; ++t)
-      for (int64_t f = 0; f < columns; ++f) set(*activation, t, column + f, 0.0f);
+    activation->context->kernels->rows_to_panels(
+        *activation->context, RowsOp{activation, column, columns, 0, activation->tokens,
+                                     const_cast<float*>(source), RORA_F32, stride, false});
   });
 }
 
@@ -112,10 +99,9 @@ rora_status rora_activation_read(const rora_activation* activation, int64_t toke
     RORA_REQUIRE(activation != nullptr, "activation is NULL");
     check_tokens(activation, token, tokens);
     check_columns(activation, tokens, column, columns, target, stride);
-    for_tokens(activation->context, tokens, [&](int64_t t) {
-      for (int64_t f = 0; f < columns; ++f)
-        target[t * stride + f] = get(*activation, token + t, column + f);
-    });
+    activation->context->kernels->panels_to_rows(
+        *activation->context, RowsOp{const_cast<rora_activation*>(activation), column, columns,
+                                     token, tokens, target, RORA_F32, stride, false});
   });
 }
 

@@ -97,6 +97,17 @@ struct AddOp {
   rora_activation* target;
 };
 
+// Columns of row-major host memory and rows [row, row + columns) of an activation's panels.
+struct RowsOp {
+  rora_activation* activation;
+  int64_t row, columns;
+  int64_t token, tokens;  // panels_to_rows: of the activation; rows_to_panels takes all of them
+  void* rows;             // [tokens, columns]; only read by rows_to_panels
+  rora_dtype dtype;       // of the host memory, F32 or BF16
+  int64_t stride;         // elements
+  bool add;               // panels_to_rows: rows += panels
+};
+
 struct KernelTable {
   const char* name;  // the instruction set, as rora_context_isa() reports it
   void (*linear_shrink)(rora_context&, const LinearOp&);    // batch, x
@@ -117,6 +128,8 @@ struct KernelTable {
   void (*sum_of_squares)(rora_context&, const SumOfSquaresOp&);
   void (*adamw)(rora_context&, const AdamwOp&);
   void (*add)(rora_context&, const AddOp&);
+  void (*rows_to_panels)(rora_context&, const RowsOp&);  // zeroes lanes past the last token
+  void (*panels_to_rows)(rora_context&, const RowsOp&);
 };
 
 // cpu/reference: plain loops, sums in double; the specification.

@@ -1,106 +1,323 @@
-// The linear operators on row-major floats: copies into activations, the same kernels, copies out.
+// The linear operators on row-major memory: rows into panels, the same kernels, panels into rows.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <memory>
 
 #include "api/guard.h"
+#include "api/layer_checks.h"
 #include "api/objects.h"
 #include "cpu/panel.h"
+#include "cpu/thread_pool.h"
 
 namespace rora {
 namespace {
 
 using Long = long long;
 
-void check_matrix(const char* name, const void* data, const char* stride_name, int64_t stride,
-                  const char* what, int64_t columns) {
-  RORA_REQUIRE(data != nullptr, "%s is NULL: it must be given", name);
-  RORA_REQUIRE(stride >= columns, "%s=%lld: must be at least %s (%lld)", stride_name, Long(stride),
-               what, Long(columns));
-  RORA_REQUIRE(stride <= INT32_MAX, "%s=%lld: must be at most 2^31 - 1", stride_name, Long(stride));
-}
+constexpr int64_t kMaxRank = int64_t(1) << 24;  // so that sizes in bytes cannot overflow
 
-// Half-open address range of a row-major matrix.
-struct Range {
+// A row-major matrix of the caller's.
+struct Rows {
   const char* name;
-  const float *begin, *end;
-};
+  void* data;
+  rora_dtype dtype;
+  int64_t rows, columns;
+  const char* columns_name;
+  const char* stride_name;
+  int64_t stride;
 
-Range range_of(const char* name, const float* data, int64_t rows, int64_t columns, int64_t stride) {
-  return {name, data, rows > 0 ? data + (rows - 1) * stride + columns : data};
-}
-
-void check_apart(const Range& output, const Range& other) {
-  RORA_REQUIRE(output.end <= other.begin || other.end <= output.begin ||
-                   output.begin == output.end || other.begin == other.end,
-               "%s overlaps %s: outputs must not overlap anything else", output.name, other.name);
-}
-
-void ok(rora_status status) {
-  if (status != RORA_OK) fail(status, "%s", std::string(rora_last_error()).c_str());
-}
-
-using ActivationPtr = std::unique_ptr<rora_activation, decltype(&rora_activation_destroy)>;
-
-ActivationPtr make_activation(rora_context* context, int64_t tokens, int64_t width, int64_t tail) {
-  rora_activation* activation = nullptr;
-  ok(rora_activation_create(context, RORA_F32, tokens, width, tail, &activation));
-  activation->tokens = tokens;
-  return {activation, rora_activation_destroy};
-}
-
-struct Release {
-  rora_context* context;
-  void operator()(float* memory) const { release(context, memory); }
-};
-using Floats = std::unique_ptr<float, Release>;
-
-Floats dense_copy(rora_context* context, const float* source, int64_t rows, int64_t columns,
-                  int64_t stride) {
-  Floats copy(static_cast<float*>(allocate(context, rows * columns * 4)), Release{context});
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) copy.get()[i * columns + j] = source[i * stride + j];
-  return copy;
-}
-
-void scatter(const float* dense, int64_t rows, int64_t columns, float* target, int64_t stride) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) target[i * stride + j] = dense[i * columns + j];
-}
-
-// One projection with its adapter, over dense copies of A and B.
-struct Group {
-  Floats a, b, a_gradient, b_gradient;
-  std::unique_ptr<rora_adapter, decltype(&rora_adapter_destroy)> adapter{nullptr,
-                                                                         rora_adapter_destroy};
-  std::unique_ptr<rora_linear, decltype(&rora_linear_destroy)> linear{nullptr, rora_linear_destroy};
-
-  Group(rora_context* context, const rora_weight* weight, int64_t rank, float scaling,
-        const float* lora_A, int64_t lda, const float* lora_B, int64_t ldb, bool trained)
-      : a(dense_copy(context, lora_A, rank, weight->in_features, lda)),
-        b(dense_copy(context, lora_B, weight->out_features, rank, ldb)),
-        a_gradient(nullptr, Release{context}),
-        b_gradient(nullptr, Release{context}) {
-    if (trained) {
-      a_gradient.reset(static_cast<float*>(allocate(context, rank * weight->in_features * 4)));
-      b_gradient.reset(static_cast<float*>(allocate(context, rank * weight->out_features * 4)));
-    }
-    rora_adapter* made = nullptr;
-    ok(rora_adapter_create(context, weight->out_features, weight->in_features, rank, scaling,
-                           a.get(), b.get(), nullptr, a_gradient.get(), b_gradient.get(), nullptr,
-                           &made));
-    adapter.reset(made);
-    rora_linear* group = nullptr;
-    ok(rora_linear_create(context, 1, &group));
-    linear.reset(group);
-    ok(rora_linear_set_weight(group, 0, weight, nullptr, nullptr));
-    ok(rora_linear_set_adapter(group, 0, made));
+  int64_t element() const { return dtype == RORA_F32 ? 4 : 2; }
+  bool tight() const { return stride == columns; }
+  uintptr_t begin() const { return reinterpret_cast<uintptr_t>(data); }
+  // Behind the last element; the largest address if there is none such.
+  uintptr_t end() const {
+    if (data == nullptr || rows == 0) return begin();
+    const int64_t bytes = product_or_max((rows - 1) * stride + columns, element());
+    return uintptr_t(bytes) > UINTPTR_MAX - begin() ? UINTPTR_MAX : begin() + uintptr_t(bytes);
   }
 };
 
-void check_common(rora_context* context, const rora_weight* weight, int64_t tokens, int64_t rank) {
+void check_rows(const Rows& m) {
+  RORA_REQUIRE(m.data != nullptr, "%s is NULL: it must be given", m.name);
+  RORA_REQUIRE(m.begin() % uintptr_t(m.element()) == 0,
+               "%s=%p: must be aligned to its elements (%lld bytes)", m.name, m.data,
+               Long(m.element()));
+  RORA_REQUIRE(m.stride >= m.columns, "%s=%lld: must be at least %s (%lld)", m.stride_name,
+               Long(m.stride), m.columns_name, Long(m.columns));
+  RORA_REQUIRE(m.stride <= INT32_MAX, "%s=%lld: must be at most 2^31 - 1", m.stride_name,
+               Long(m.stride));
+}
+
+void check_apart(const Rows& output, const Rows& other) {
+  RORA_REQUIRE(output.end() <= other.begin() || other.end() <= output.begin() ||
+                   output.begin() == output.end() || other.begin() == other.end(),
+               "%s overlaps %s: outputs must not overlap anything else", output.name, other.name);
+}
+
+void check_type(const char* name, rora_dtype dtype) {
+  RORA_REQUIRE(dtype == RORA_F32 || dtype == RORA_BF16, "%s=%d: must be RORA_F32 or RORA_BF16",
+               name, int(dtype));
+}
+
+// The arguments of a call that are no matrices.
+struct Call {
+  rora_row_workspace* workspace;
+  const rora_weight* weight;
+  rora_dtype compute, dtype;
+  int64_t tokens, rank;
+  float scaling;
+
+  rora_context& context() const { return *workspace->context; }
+  int64_t in() const { return weight->in_features; }
+  int64_t out() const { return weight->out_features; }
+
+  void check() const {
+    RORA_REQUIRE(workspace != nullptr && weight != nullptr, "workspace and weight must be given");
+    require_same_context(weight->context, workspace->context, "weight");
+    check_type("compute", compute);
+    check_type("dtype", dtype);
+    RORA_REQUIRE(tokens >= 0, "tokens=%lld: must not be negative", Long(tokens));
+    RORA_REQUIRE(tokens <= INT32_MAX, "tokens=%lld: must be at most 2^31 - 1", Long(tokens));
+    RORA_REQUIRE(rank >= 0, "rank=%lld: must not be negative", Long(rank));
+    RORA_REQUIRE(rank <= kMaxRank, "rank=%lld: must be at most 2^24", Long(rank));
+    RORA_REQUIRE(std::isfinite(scaling), "scaling=%g: must be finite", double(scaling));
+  }
+
+  // The matrices, by what they are to the layer.
+  Rows of_input(const char* name, const void* data, const char* stride_name, int64_t ld) const {
+    return {name, const_cast<void*>(data), dtype, tokens, in(), "in_features", stride_name, ld};
+  }
+  Rows of_output(const char* name, const void* data, const char* stride_name, int64_t ld) const {
+    return {name, const_cast<void*>(data), dtype, tokens, out(), "out_features", stride_name, ld};
+  }
+  Rows like_h(const float* data, int64_t ld) const {
+    return {"h", const_cast<float*>(data), RORA_F32, tokens, rank, "rank", "ldh", ld};
+  }
+  Rows like_a(const char* name, const float* data, const char* stride_name, int64_t ld) const {
+    return {name, const_cast<float*>(data), RORA_F32, rank, in(), "in_features", stride_name, ld};
+  }
+  Rows like_b(const char* name, const float* data, const char* stride_name, int64_t ld) const {
+    return {name, const_cast<float*>(data), RORA_F32, out(), rank, "rank", stride_name, ld};
+  }
+};
+
+void* room(rora_context& context, rora_row_workspace::Block& block, int64_t bytes) {
+  if (bytes > block.bytes) {
+    release(&context, block.data);
+    block = {nullptr, 0};
+    block.data = allocate(&context, bytes);
+    block.bytes = bytes;
+  }
+  return block.data;
+}
+
+void clear_row(rora_activation& a, int64_t row) {
+  for (int64_t p = 0; p < panels(a.tokens); ++p)
+    for (int64_t lane = 0; lane < kPanel; ++lane) set(a, p * kPanel + lane, row, 0.0f);
+}
+
+// An activation in a block of the workspace. What the block held must not matter: the rows that pad
+// an odd width or rank become zero here, all others are written before they are read.
+rora_activation activation_in(const Call& call, rora_row_workspace::Block& block, int64_t width) {
+  rora_activation a = {&call.context(),
+                       call.compute,
+                       call.tokens,
+                       call.tokens,
+                       width,
+                       call.rank,
+                       even(width) + even(call.rank),
+                       nullptr};
+  a.data = room(call.context(), block,
+                rora_activation_bytes(call.compute, call.tokens, width, call.rank));
+  if (width < even(width)) clear_row(a, width);
+  if (call.rank < even(call.rank)) clear_row(a, even(width) + call.rank);
+  return a;
+}
+
+void into_panels(const Rows& source, rora_activation& a, int64_t row) {
+  a.context->kernels->rows_to_panels(
+      *a.context, RowsOp{&a, row, source.columns, 0, a.tokens, source.data, source.dtype,
+                         source.stride, false});
+}
+
+void into_rows(rora_activation& a, int64_t row, const Rows& target, bool add) {
+  a.context->kernels->panels_to_rows(
+      *a.context,
+      RowsOp{&a, row, target.columns, 0, a.tokens, target.data, target.dtype, target.stride, add});
+}
+
+void copy_rows(rora_context& context, const void* source, int64_t source_stride, void* target,
+               int64_t target_stride, int64_t rows, int64_t columns) {
+  constexpr int64_t kRows = 64;  // a task's
+  parallel(*context.pool, (rows + kRows - 1) / kRows, [&](int64_t task, int32_t) {
+    for (int64_t i = task * kRows; i < std::min(rows, (task + 1) * kRows); ++i)
+      std::memcpy(static_cast<float*>(target) + i * target_stride,
+                  static_cast<const float*>(source) + i * source_stride, size_t(columns) * 4);
+  });
+}
+
+// The caller's matrix where the kernels want it tight: in its own place, or a copy behind `next`.
+struct Tight {
+  Rows original;
+  float* data;
+
+  Tight(const Rows& rows, float** next) : original(rows), data(static_cast<float*>(rows.data)) {
+    if (rows.data == nullptr || rows.tight()) return;
+    data = *next;
+    *next += rows.rows * rows.columns;
+  }
+  static int64_t floats(const Rows& m) {
+    return m.data == nullptr || m.tight() ? 0 : m.rows * m.columns;
+  }
+
+  bool copied() const { return data != original.data; }
+  void fetch(rora_context& context) const {
+    if (copied())
+      copy_rows(context, original.data, original.stride, data, original.columns, original.rows,
+                original.columns);
+  }
+  void bring_back(rora_context& context) const {
+    if (copied())
+      copy_rows(context, data, original.columns, original.data, original.stride, original.rows,
+                original.columns);
+  }
+  void clear() const { std::memset(data, 0, size_t(original.rows * original.columns) * 4); }
+};
+
+// The layer as a group of one projection; without a rank it has no adapter.
+struct Layer {
+  rora_adapter adapter{};
+  rora_linear linear{};
+
+  Layer(const Call& call, const float* lora_A, const float* lora_B, float* dA, float* dB) {
+    adapter.context = linear.context = &call.context();
+    adapter.out_features = call.out(), adapter.in_features = call.in();
+    adapter.rank = adapter.train_rank = call.rank;
+    adapter.scaling = call.scaling;
+    adapter.lora_A = lora_A, adapter.lora_B = lora_B;
+    adapter.lora_A_gradient = dA, adapter.lora_B_gradient = dB;
+    linear.projections = 1;
+    linear.projection[0] = {call.weight, nullptr, nullptr, call.rank > 0 ? &adapter : nullptr};
+  }
+  Layer(const Layer&) = delete;
+};
+
+void forward(const Call& call, const Rows& x, const Rows& a, const Rows& b, const Rows& h,
+             const Rows& y) {
+  const bool adapts = call.rank > 0;
+  check_rows(x);
+  if (adapts) check_rows(a), check_rows(b), check_rows(h);
+  check_rows(y);
+  if (adapts) check_apart(h, y);
+  for (const Rows* output : {&h, &y}) {
+    if (output == &h && !adapts) continue;
+    check_apart(*output, x);
+    if (adapts) check_apart(*output, a), check_apart(*output, b);
+  }
+  if (call.tokens == 0) return;
+  rora_context& context = call.context();
+  rora_row_workspace& workspace = *call.workspace;
+  auto* next = static_cast<float*>(
+      room(context, workspace.adapter, adapts ? (Tight::floats(a) + Tight::floats(b)) * 4 : 0));
+  const Tight lora_A(a, &next), lora_B(b, &next);
+  rora_activation input = activation_in(call, workspace.x, call.in());
+  rora_activation output = activation_in(call, workspace.y, call.out());
+  if (adapts) lora_A.fetch(context), lora_B.fetch(context);
+  const Layer layer(call, lora_A.data, lora_B.data, nullptr, nullptr);
+  into_panels(x, input, 0);
+  LinearOp op{};
+  op.linear = &layer.linear, op.x = &input, op.y = &output;
+  context.kernels->linear_forward(context, op);
+  into_rows(output, 0, y, false);
+  if (adapts) into_rows(input, even(call.in()), h, false);
+}
+
+void check_backward(const Call& call, bool trains, const Rows* inputs, const Rows& dA,
+                    const Rows& dB, const Rows& dx) {
+  // x, h, dy, lora_A, lora_B: the first two are read for dA and dB alone.
+  const bool used[] = {trains, trains, true, call.rank > 0, call.rank > 0};
+  const Rows* outputs[] = {&dA, &dB, &dx};
+  const bool wanted[] = {trains, trains, dx.data != nullptr};
+  for (int i = 0; i < 5; ++i)
+    if (used[i]) check_rows(inputs[i]);
+  for (int o = 0; o < 3; ++o) {
+    if (!wanted[o]) continue;
+    check_rows(*outputs[o]);
+    for (int i = 0; i < 5; ++i)
+      if (used[i]) check_apart(*outputs[o], inputs[i]);
+    for (int other = 0; other < o; ++other)
+      if (wanted[other]) check_apart(*outputs[o], *outputs[other]);
+  }
+}
+
+void backward(const Call& call, const Rows& x, const Rows& a, const Rows& b, const Rows& h,
+              const Rows& dy, int32_t sums, const Rows& dA, const Rows& dB, const Rows& dx) {
+  RORA_REQUIRE(sums >= 0 && sums <= (RORA_ADD_TO_ADAPTER | RORA_ADD_TO_INPUT),
+               "sums=%d: must be RORA_OVERWRITE, RORA_ADD_TO_ADAPTER, RORA_ADD_TO_INPUT or both",
+               sums);
+  const bool adapts = call.rank > 0;
+  RORA_REQUIRE(!adapts || (dA.data == nullptr) == (dB.data == nullptr),
+               "dA and dB must be both given or both NULL");
+  const bool trains = adapts && dA.data != nullptr;
+  const Rows inputs[] = {x, h, dy, a, b};
+  check_backward(call, trains, inputs, dA, dB, dx);
+
+  rora_context& context = call.context();
+  rora_row_workspace& workspace = *call.workspace;
+  int64_t floats = 0;
+  if (adapts)
+    for (const Rows* each : {&a, &b, &dA, &dB}) floats += Tight::floats(*each);
+  auto* next = static_cast<float*>(room(context, workspace.adapter, floats * 4));
+  const Tight lora_A(a, &next), lora_B(b, &next), a_gradient(dA, &next), b_gradient(dB, &next);
+  if (adapts && call.tokens > 0) lora_A.fetch(context), lora_B.fetch(context);
+  for (const Tight* gradient : {&a_gradient, &b_gradient}) {
+    if (!trains) break;
+    if (sums & RORA_ADD_TO_ADAPTER)
+      gradient->fetch(context);
+    else
+      gradient->clear();
+  }
+  if (call.tokens > 0) {
+    const Layer layer(call, lora_A.data, lora_B.data, trains ? a_gradient.data : nullptr,
+                      trains ? b_gradient.data : nullptr);
+    rora_activation gradient = activation_in(call, workspace.y, call.out());
+    into_panels(dy, gradient, 0);
+    LinearOp op{};
+    op.linear = &layer.linear, op.dy = &gradient;
+    rora_activation input{}, input_gradient{};
+    if (trains) {
+      input = activation_in(call, workspace.x, call.in());
+      into_panels(x, input, 0);
+      into_panels(h, input, even(call.in()));
+      op.x = &input;
+    }
+    if (dx.data != nullptr) {
+      input_gradient = activation_in(call, workspace.dx, call.in());
+      op.dx = &input_gradient;
+    }
+    context.kernels->linear_backward(context, op);
+    if (dx.data != nullptr) into_rows(input_gradient, 0, dx, sums & RORA_ADD_TO_INPUT);
+  }
+  if (trains) a_gradient.bring_back(context), b_gradient.bring_back(context);
+}
+
+void destroy_blocks(rora_row_workspace& workspace) {
+  for (void* data : {workspace.x.data, workspace.y.data, workspace.dx.data, workspace.adapter.data})
+    release(workspace.context, data);
+}
+
+// The workspace of one call.
+struct OwnWorkspace {
+  rora_row_workspace blocks;
+
+  explicit OwnWorkspace(rora_context* context) : blocks{context, {}, {}, {}, {}} {}
+  ~OwnWorkspace() { destroy_blocks(blocks); }
+  OwnWorkspace(const OwnWorkspace&) = delete;
+};
+
+void check_own(rora_context* context, const rora_weight* weight, int64_t rank) {
   RORA_REQUIRE(context != nullptr && weight != nullptr, "context and weight must not be NULL");
-  RORA_REQUIRE(weight->context == context, "weight belongs to another context: make both on one");
-  RORA_REQUIRE(tokens >= 0, "tokens=%lld: must not be negative", Long(tokens));
-  RORA_REQUIRE(tokens <= INT32_MAX, "tokens=%lld: must be at most 2^31 - 1", Long(tokens));
   RORA_REQUIRE(rank >= 1, "rank=%lld: must be at least 1", Long(rank));
 }
 
@@ -109,36 +326,64 @@ void check_common(rora_context* context, const rora_weight* weight, int64_t toke
 
 using namespace rora;
 
+rora_status rora_row_workspace_create(rora_context* context, rora_row_workspace** workspace) {
+  return guard([&] {
+    RORA_REQUIRE(context != nullptr && workspace != nullptr,
+                 "context and workspace must not be NULL");
+    *workspace = new rora_row_workspace{context, {}, {}, {}, {}};
+  });
+}
+
+void rora_row_workspace_destroy(rora_row_workspace* workspace) {
+  if (workspace == nullptr) return;
+  destroy_blocks(*workspace);
+  delete workspace;
+}
+
+rora_status rora_linear_forward_rows(rora_row_workspace* workspace, const rora_weight* weight,
+                                     rora_dtype compute, int64_t tokens, int64_t rank,
+                                     float scaling, rora_dtype dtype, const void* x, int64_t ldx,
+                                     const float* lora_A, int64_t lda, const float* lora_B,
+                                     int64_t ldb, float* h, int64_t ldh, void* y, int64_t ldy) {
+  return guard([&] {
+    const Call call{workspace, weight, compute, dtype, tokens, rank, scaling};
+    call.check();
+    forward(call, call.of_input("x", x, "ldx", ldx), call.like_a("lora_A", lora_A, "lda", lda),
+            call.like_b("lora_B", lora_B, "ldb", ldb), call.like_h(h, ldh),
+            call.of_output("y", y, "ldy", ldy));
+  });
+}
+
+rora_status rora_linear_backward_rows(rora_row_workspace* workspace, const rora_weight* weight,
+                                      rora_dtype compute, int64_t tokens, int64_t rank,
+                                      float scaling, rora_dtype dtype, const void* x, int64_t ldx,
+                                      const float* lora_A, int64_t lda, const float* lora_B,
+                                      int64_t ldb, const float* h, int64_t ldh, const void* dy,
+                                      int64_t lddy, int32_t sums, float* dA, int64_t ldda,
+                                      float* dB, int64_t lddb, void* dx, int64_t lddx) {
+  return guard([&] {
+    const Call call{workspace, weight, compute, dtype, tokens, rank, scaling};
+    call.check();
+    backward(call, call.of_input("x", x, "ldx", ldx), call.like_a("lora_A", lora_A, "lda", lda),
+             call.like_b("lora_B", lora_B, "ldb", ldb), call.like_h(h, ldh),
+             call.of_output("dy", dy, "lddy", lddy), sums, call.like_a("dA", dA, "ldda", ldda),
+             call.like_b("dB", dB, "lddb", lddb), call.of_input("dx", dx, "lddx", lddx));
+  });
+}
+
 rora_status rora_linear_forward_f32(rora_context* context, const rora_weight* weight,
                                     int64_t tokens, int64_t rank, float scaling, const float* x,
                                     int64_t ldx, const float* lora_A, int64_t lda,
                                     const float* lora_B, int64_t ldb, float* h, int64_t ldh,
                                     float* y, int64_t ldy) {
   return guard([&] {
-    check_common(context, weight, tokens, rank);
-    const int64_t in = weight->in_features, out = weight->out_features;
-    check_matrix("x", x, "ldx", ldx, "in_features", in);
-    check_matrix("lora_A", lora_A, "lda", lda, "in_features", in);
-    check_matrix("lora_B", lora_B, "ldb", ldb, "rank", rank);
-    check_matrix("h", h, "ldh", ldh, "rank", rank);
-    check_matrix("y", y, "ldy", ldy, "out_features", out);
-    const Range outputs[] = {range_of("h", h, tokens, rank, ldh),
-                             range_of("y", y, tokens, out, ldy)};
-    check_apart(outputs[0], outputs[1]);
-    for (const Range& output : outputs) {
-      check_apart(output, range_of("x", x, tokens, in, ldx));
-      check_apart(output, range_of("lora_A", lora_A, rank, in, lda));
-      check_apart(output, range_of("lora_B", lora_B, out, rank, ldb));
-    }
-    if (tokens == 0) return;
-    const Group group(context, weight, rank, scaling, lora_A, lda, lora_B, ldb, false);
-    const ActivationPtr input = make_activation(context, tokens, in, rank);
-    const ActivationPtr output = make_activation(context, tokens, out, 0);
-    ok(rora_activation_write(input.get(), 0, in, x, ldx));
-    ok(rora_linear_forward(group.linear.get(), nullptr, input.get(), nullptr, output.get()));
-    ok(rora_activation_read(output.get(), 0, tokens, 0, out, y, ldy));
-    for (int64_t t = 0; t < tokens; ++t)
-      for (int64_t j = 0; j < rank; ++j) h[t * ldh + j] = get(*input, t, even(in) + j);
+    check_own(context, weight, rank);
+    OwnWorkspace own(context);
+    const Call call{&own.blocks, weight, RORA_F32, RORA_F32, tokens, rank, scaling};
+    call.check();
+    forward(call, call.of_input("x", x, "ldx", ldx), call.like_a("lora_A", lora_A, "lda", lda),
+            call.like_b("lora_B", lora_B, "ldb", ldb), call.like_h(h, ldh),
+            call.of_output("y", y, "ldy", ldy));
   });
 }
 
@@ -149,41 +394,16 @@ rora_status rora_linear_backward_f32(rora_context* context, const rora_weight* w
                                      const float* dy, int64_t lddy, float* dA, int64_t ldda,
                                      float* dB, int64_t lddb, float* dx, int64_t lddx) {
   return guard([&] {
-    check_common(context, weight, tokens, rank);
-    const int64_t in = weight->in_features, out = weight->out_features;
-    check_matrix("x", x, "ldx", ldx, "in_features", in);
-    check_matrix("lora_A", lora_A, "lda", lda, "in_features", in);
-    check_matrix("lora_B", lora_B, "ldb", ldb, "rank", rank);
-    check_matrix("h", h, "ldh", ldh, "rank", rank);
-    check_matrix("dy", dy, "lddy", lddy, "out_features", out);
-    check_matrix("dA", dA, "ldda", ldda, "in_features", in);
-    check_matrix("dB", dB, "lddb", lddb, "rank", rank);
-    if (dx != nullptr) check_matrix("dx", dx, "lddx", lddx, "in_features", in);
-    const Range inputs[] = {
-        range_of("x", x, tokens, in, ldx), range_of("lora_A", lora_A, rank, in, lda),
-        range_of("lora_B", lora_B, out, rank, ldb), range_of("h", h, tokens, rank, ldh),
-        range_of("dy", dy, tokens, out, lddy)};
-    const Range outputs[] = {range_of("dA", dA, rank, in, ldda),
-                             range_of("dB", dB, out, rank, lddb),
-                             range_of("dx", dx, dx ? tokens : 0, in, lddx)};
-    for (int i = 0; i < 3; ++i) {
-      for (const Range& input : inputs) check_apart(outputs[i], input);
-      for (int j = 0; j < i; ++j) check_apart(outputs[i], outputs[j]);
-    }
-    const Group group(context, weight, rank, scaling, lora_A, lda, lora_B, ldb, true);
-    if (tokens > 0) {
-      const ActivationPtr input = make_activation(context, tokens, in, rank);
-      const ActivationPtr gradient = make_activation(context, tokens, out, rank);
-      const ActivationPtr input_gradient = make_activation(context, tokens, in, 0);
-      ok(rora_activation_write(input.get(), 0, in, x, ldx));
-      for (int64_t t = 0; t < tokens; ++t)
-        for (int64_t j = 0; j < rank; ++j) set(*input, t, even(in) + j, h[t * ldh + j]);
-      ok(rora_activation_write(gradient.get(), 0, out, dy, lddy));
-      ok(rora_linear_backward(group.linear.get(), nullptr, input.get(), gradient.get(), 0,
-                              dx ? input_gradient.get() : nullptr));
-      if (dx) ok(rora_activation_read(input_gradient.get(), 0, tokens, 0, in, dx, lddx));
-    }
-    scatter(group.a_gradient.get(), rank, in, dA, ldda);
-    scatter(group.b_gradient.get(), out, rank, dB, lddb);
+    check_own(context, weight, rank);
+    RORA_REQUIRE(dA != nullptr, "dA is NULL: it must be given");
+    RORA_REQUIRE(dB != nullptr, "dB is NULL: it must be given");
+    OwnWorkspace own(context);
+    const Call call{&own.blocks, weight, RORA_F32, RORA_F32, tokens, rank, scaling};
+    call.check();
+    backward(call, call.of_input("x", x, "ldx", ldx), call.like_a("lora_A", lora_A, "lda", lda),
+             call.like_b("lora_B", lora_B, "ldb", ldb), call.like_h(h, ldh),
+             call.of_output("dy", dy, "lddy", lddy), RORA_OVERWRITE,
+             call.like_a("dA", dA, "ldda", ldda), call.like_b("dB", dB, "lddb", lddb),
+             call.of_input("dx", dx, "lddx", lddx));
   });
 }

@@ -101,6 +101,17 @@ struct rora_linear {
   }
 };
 
+// Blocks of memory that calls on row-major memory share, in roles; each as large as the largest
+// call needed. What they hold between calls is meaningless.
+struct rora_row_workspace {
+  struct Block {
+    void* data;
+    int64_t bytes;
+  };
+  rora_context* context;
+  Block x, y, dx, adapter;
+};
+
 struct rora_rope {
   rora_context* context;
   int64_t positions, head_dim;

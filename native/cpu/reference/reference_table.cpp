@@ -30,6 +30,8 @@ const KernelTable& reference_kernels() {
       .sum_of_squares = reference_sum_of_squares,
       .adamw = reference_adamw,
       .add = reference_add,
+      .rows_to_panels = reference_rows_to_panels,
+      .panels_to_rows = reference_panels_to_rows,
   };
   return table;
 }

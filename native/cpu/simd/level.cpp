@@ -3,6 +3,7 @@
 #include "cpu/simd/attention_backward.h"
 #include "cpu/simd/attention_cached.h"
 #include "cpu/simd/dora.h"
+#include "cpu/simd/convert.h"
 #include "cpu/simd/embedding.h"
 #include "cpu/simd/linear.h"
 #include "cpu/simd/loss.h"
@@ -56,6 +57,8 @@ constexpr KernelTable kTable = {
     .sum_of_squares = sum_of_squares,
     .adamw = adamw,
     .add = add,
+    .rows_to_panels = rows_to_panels,
+    .panels_to_rows = panels_to_rows,
 };
 
 }  // namespace RORA_LEVEL

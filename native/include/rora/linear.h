@@ -86,8 +86,82 @@ RORA_API rora_status rora_linear_backward(rora_linear* linear, const rora_batch*
                                           int32_t accumulate, rora_activation* dx);
 
 /**
+ * What the linear operators on row-major memory need besides their arguments: x, y and dx in the
+ * kernels' layout, and tight copies of adapter tensors that are not tight. It grows to the largest
+ * call and serves any number of layers of one context; tokens (rounded up to 64) times (2
+ * in_features + out_features + 2 rank) elements of the type computed in, at most.
+ */
+typedef struct rora_row_workspace rora_row_workspace;
+
+/** Makes an empty workspace. */
+RORA_API rora_status rora_row_workspace_create(rora_context* context,
+                                               rora_row_workspace** workspace);
+
+/** Destroys a workspace. NULL does nothing. */
+RORA_API void rora_row_workspace_destroy(rora_row_workspace* workspace);
+
+/**
+ * A linear layer and its adapter on row-major host memory of somebody else's:
+ *
+ *   y = x W^T + h lora_B^T,   h = scaling x lora_A^T
+ *
+ * The memory may come from anywhere (a direct ByteBuffer, another library's tensor) and need only
+ * be aligned to its elements. Rows are copied into the kernels' layout and back at the speed of
+ * memory; between that, the operators are those of rora_linear, and so are the bits of the results.
+ *
+ * @param weight   W [out_features, in_features], frozen, prepared once
+ * @param compute  what the kernels see of x and y: RORA_F32, or RORA_BF16, which is the fast one
+ *                 with a bf16 weight: then x, h and y are rounded to bf16, sums stay in fp32
+ * @param tokens   rows of x, h and y; 0 writes nothing
+ * @param rank     of the adapter; 0 is the bare layer, whose lora_A, lora_B and h are not looked at
+ * @param scaling  alpha / sqrt(rank) for RoRA (arXiv:2501.04315), alpha / rank for LoRA; finite
+ * @param dtype    of the caller's x and y, RORA_F32 or RORA_BF16
+ * @param x        [tokens, in_features], rows `ldx` elements apart (so for all matrices)
+ * @param lora_A   [rank, in_features], lora_B [out_features, rank], floats; read where they lie if
+ *                 they are tight (lda == in_features, ldb == rank)
+ * @param h        [tokens, rank] floats, which the backward pass reads
+ * @param y        [tokens, out_features]; h and y must not overlap anything else
+ * @return RORA_INVALID_ARGUMENT if a pointer is NULL or not aligned to its elements, a size is
+ *         negative or a stride below its row; then nothing was written
+ */
+RORA_API rora_status rora_linear_forward_rows(
+    rora_row_workspace* workspace, const rora_weight* weight, rora_dtype compute, int64_t tokens,
+    int64_t rank, float scaling, rora_dtype dtype, const void* x, int64_t ldx, const float* lora_A,
+    int64_t lda, const float* lora_B, int64_t ldb, float* h, int64_t ldh, void* y, int64_t ldy);
+
+/** What rora_linear_backward_rows adds to instead of overwriting it; may be combined. */
+typedef enum rora_row_sums {
+  RORA_OVERWRITE = 0,
+  RORA_ADD_TO_ADAPTER = 1, /**< dA += ..., dB += ... */
+  RORA_ADD_TO_INPUT = 2    /**< dx += ... */
+} rora_row_sums;
+
+/**
+ * The gradients of rora_linear_forward_rows:
+ *
+ *   dx = dy W + g lora_A,   g = scaling dy lora_B,   dA = g^T x,   dB = dy^T h
+ *
+ * @param x     [tokens, in_features] and h [tokens, rank] of the forward pass; not looked at
+ * without dA and dB
+ * @param dy    [tokens, out_features]
+ * @param sums  RORA_OVERWRITE, or the sum of what is to be added to. With 0 tokens what is
+ *              overwritten of dA and dB becomes zero
+ * @param dA    [rank, in_features] and dB [out_features, rank], floats; NULL together if they are
+ *              not wanted, and ignored where the rank is 0
+ * @param dx    [tokens, in_features] of `dtype`, or NULL if it is not wanted. Added to in float,
+ *              rounded once
+ */
+RORA_API rora_status rora_linear_backward_rows(
+    rora_row_workspace* workspace, const rora_weight* weight, rora_dtype compute, int64_t tokens,
+    int64_t rank, float scaling, rora_dtype dtype, const void* x, int64_t ldx, const float* lora_A,
+    int64_t lda, const float* lora_B, int64_t ldb, const float* h, int64_t ldh, const void* dy,
+    int64_t lddy, int32_t sums, float* dA, int64_t ldda, float* dB, int64_t lddb, void* dx,
+    int64_t lddx);
+
+/**
  * A linear layer and its adapter on row-major host floats, for other trainers; the same kernels
- * behind a converting boundary:  y = x W^T + scaling (x lora_A^T) lora_B^T.
+ * behind a converting boundary:  y = x W^T + scaling (x lora_A^T) lora_B^T. Its workspace is made
+ * and freed by each call; rora_linear_forward_rows keeps one.
  *
  * @param weight   W [out_features, in_features], frozen, prepared once
  * @param tokens   rows of x, h and y (batch * sequence length); 0 writes nothing

@@ -1,7 +1,5 @@
 package io.rora.kernels;
 
-import org.bytedeco.javacpp.FloatPointer;
-
 /**
  * A row-major matrix of floats in a context's memory, whose rows may lie further apart than they
  * are long. For {@link Linear}, the boundary to trainers that keep row-major matrices.
@@ -75,15 +73,15 @@ public final class FloatMatrix implements AutoCloseable {
     memory.close();
   }
 
-  /** The memory for a native call, if it is open, on {@code user} and of this shape. */
-  FloatPointer pointer(RoraContext user, long expectedRows, long expectedColumns, String name) {
+  /** The address for a native call, if it is open, on {@code user} and of this shape. */
+  long address(RoraContext user, long expectedRows, long expectedColumns, String name) {
     if (rows != expectedRows || columns != expectedColumns) {
       throw new IllegalArgumentException(
           name
               + (" is [" + rows + ", " + columns + "]: ")
               + ("must be [" + expectedRows + ", " + expectedColumns + "]"));
     }
-    return memory.pointer(user, memory.length(), name);
+    return memory.pointer(user, memory.length(), name).address();
   }
 
   private void checkTight(float[] array) {

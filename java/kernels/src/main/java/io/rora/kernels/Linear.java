@@ -1,14 +1,9 @@
 package io.rora.kernels;
 
-import static io.rora.kernels.RoraException.check;
-
-import io.rora.kernels.bindings.Rora;
-import org.bytedeco.javacpp.FloatPointer;
-
 /**
- * A linear layer and its adapter on row-major matrices, for trainers that keep their own: {@code y
- * = x W^T + scaling (x A^T) B^T}. The kernels are those of {@link LinearGroup} behind a conversion,
- * which costs time: a whole model is better built on groups.
+ * A linear layer and its adapter on row-major matrices of a context: {@code y = x W^T + scaling (x
+ * A^T) B^T}. The kernels are those of {@link LinearGroup} behind a conversion, which costs time: a
+ * whole model is better built on groups. {@link RowLinear} is the same on any memory, by address.
  *
  * <p>It refers to matrices of the caller's and owns nothing, so there is nothing to close.
  */
@@ -17,7 +12,8 @@ public final class Linear {
   private final Weight weight;
   private final FloatMatrix loraA;
   private final FloatMatrix loraB;
-  private final float scaling;
+  private final double scaling;
+  private final RowLinear rows;
 
   /**
    * Makes a layer; weight and matrices must stay open as long as it is used.
@@ -32,9 +28,9 @@ public final class Linear {
     this.weight = weight;
     this.loraA = loraA;
     this.loraB = loraB;
-    this.scaling = (float) scaling;
-    a();
-    b();
+    this.scaling = scaling;
+    this.rows = context.rowLinear(weight, Math.toIntExact(rank()), DataType.F32, DataType.F32);
+    placeAdapter();
   }
 
   /** Returns the rank. */
@@ -51,23 +47,15 @@ public final class Linear {
    */
   public void forward(FloatMatrix x, FloatMatrix h, FloatMatrix y) {
     long tokens = x.rows();
-    check(
-        Rora.rora_linear_forward_f32(
-            context.handle(),
-            weight.handle(),
-            tokens,
-            rank(),
-            scaling,
-            x.pointer(context, tokens, weight.inFeatures(), "x"),
-            x.stride(),
-            a(),
-            loraA.stride(),
-            b(),
-            loraB.stride(),
-            h.pointer(context, tokens, rank(), "h"),
-            h.stride(),
-            y.pointer(context, tokens, weight.outFeatures(), "y"),
-            y.stride()));
+    placeAdapter();
+    rows.forward(
+        tokens,
+        x.address(context, tokens, weight.inFeatures(), "x"),
+        x.stride(),
+        h.address(context, tokens, rank(), "h"),
+        h.stride(),
+        y.address(context, tokens, weight.outFeatures(), "y"),
+        y.stride());
   }
 
   /**
@@ -88,36 +76,33 @@ public final class Linear {
       FloatMatrix dB,
       FloatMatrix dxOrNull) {
     long tokens = x.rows();
-    check(
-        Rora.rora_linear_backward_f32(
-            context.handle(),
-            weight.handle(),
-            tokens,
-            rank(),
-            scaling,
-            x.pointer(context, tokens, weight.inFeatures(), "x"),
-            x.stride(),
-            a(),
-            loraA.stride(),
-            b(),
-            loraB.stride(),
-            h.pointer(context, tokens, rank(), "h"),
-            h.stride(),
-            dy.pointer(context, tokens, weight.outFeatures(), "dy"),
-            dy.stride(),
-            dA.pointer(context, rank(), weight.inFeatures(), "dA"),
-            dA.stride(),
-            dB.pointer(context, weight.outFeatures(), rank(), "dB"),
-            dB.stride(),
-            dxOrNull == null ? null : dxOrNull.pointer(context, tokens, weight.inFeatures(), "dx"),
-            dxOrNull == null ? weight.inFeatures() : dxOrNull.stride()));
+    placeAdapter();
+    rows.gradients(
+        dA.address(context, rank(), weight.inFeatures(), "dA"),
+        dA.stride(),
+        dB.address(context, weight.outFeatures(), rank(), "dB"),
+        dB.stride());
+    rows.backward(
+        tokens,
+        x.address(context, tokens, weight.inFeatures(), "x"),
+        x.stride(),
+        h.address(context, tokens, rank(), "h"),
+        h.stride(),
+        dy.address(context, tokens, weight.outFeatures(), "dy"),
+        dy.stride(),
+        /* addToAdapter= */ false,
+        dxOrNull == null ? 0 : dxOrNull.address(context, tokens, weight.inFeatures(), "dx"),
+        dxOrNull == null ? 0 : dxOrNull.stride(),
+        /* addToInput= */ false);
   }
 
-  private FloatPointer a() {
-    return loraA.pointer(context, loraA.rows(), weight.inFeatures(), "lora_A");
-  }
-
-  private FloatPointer b() {
-    return loraB.pointer(context, weight.outFeatures(), rank(), "lora_B");
+  /** Its matrices may have been closed meanwhile, so they are asked for each time. */
+  private void placeAdapter() {
+    rows.adapter(
+        scaling,
+        loraA.address(context, rank(), weight.inFeatures(), "lora_A"),
+        loraA.stride(),
+        loraB.address(context, weight.outFeatures(), rank(), "lora_B"),
+        loraB.stride());
   }
 }

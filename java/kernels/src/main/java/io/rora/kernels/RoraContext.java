@@ -24,6 +24,7 @@ public final class RoraContext implements AutoCloseable {
   private final String isa;
   private final int threads;
   private final Set<NativeObject> objects = new LinkedHashSet<>();
+  private RowWorkspace rowWorkspace;
   private boolean closed;
 
   private RoraContext(rora_context handle) {
@@ -177,6 +178,24 @@ public final class RoraContext implements AutoCloseable {
   /** Makes a group of 1 to 4 projections that read the same input, without biases or adapters. */
   public LinearGroup linear(int projections) {
     return adopt(new LinearGroup(this, projections));
+  }
+
+  /**
+   * Makes a linear layer on row-major memory of the caller's, for trainers of other libraries.
+   *
+   * @param weight W {@code [outFeatures, inFeatures]}, which must stay open as long as it is used
+   * @param rank the adapter's, which {@link RowLinear#adapter} then places; 0 is the bare layer
+   * @param rows the type of x, y and their gradients in the caller's memory, F32 or BF16
+   * @param compute the type that the kernels see of them. F32 keeps all of a float, whatever the
+   *     weight is stored as. BF16 rounds x, h, y and their gradients to bf16 and keeps sums in
+   *     float: with a BF16 weight these are the fast kernels, also where {@code rows} is F32
+   */
+  public RowLinear rowLinear(Weight weight, int rank, DataType rows, DataType compute) {
+    handle();
+    if (rowWorkspace == null) {
+      rowWorkspace = adopt(new RowWorkspace(this));
+    }
+    return new RowLinear(rowWorkspace, weight, rank, rows, compute);
   }
 
   /**

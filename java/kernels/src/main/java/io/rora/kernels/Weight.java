@@ -16,6 +16,7 @@ public final class Weight extends NativeObject {
   private final DataType type;
   private final long outFeatures;
   private final long inFeatures;
+  private final Address source = new Address();
   private FloatArray master;
   private FloatArray gradient;
 
@@ -57,6 +58,23 @@ public final class Weight extends NativeObject {
               + (": must be a direct buffer with at least " + bytes));
     }
     check(Rora.rora_weight_write(handle(), row, rows, sourceType.code(), source, inFeatures));
+  }
+
+  /**
+   * Writes rows {@code [row, row + rows)} from memory of another's, rounding to nearest even where
+   * the storage is narrower. The address is believed: memory that is shorter ends the process.
+   *
+   * @param address of the first row; a multiple of the element's size
+   * @param stride elements from one row to the next, at least {@link #inFeatures}
+   */
+  public void write(long row, long rows, DataType sourceType, long address, long stride) {
+    checkRows(row, rows);
+    if (address % sourceType.bytes() != 0) {
+      throw new IllegalArgumentException(
+          "address=" + address + ": must be a multiple of " + sourceType.bytes());
+    }
+    check(
+        Rora.rora_weight_write(handle(), row, rows, sourceType.code(), source.at(address), stride));
   }
 
   /** Reads rows {@code [row, row + rows)} into the front of {@code target}, tight. */

@@ -59,6 +59,8 @@ class AllocationTest {
     final FloatMatrix dB = context.matrix(12, 2);
     final FloatMatrix dRows = context.matrix(TOKENS, 4);
     final Linear linear = new Linear(weight, a, b, 1);
+    final HostMemory memory = HostMemory.of(Staging.direct(1024 * Float.BYTES));
+    final RowLinear byAddress = context.rowLinear(weight, 2, DataType.F32, DataType.F32);
     final float[] host = new float[TOKENS * 12];
     final ByteBuffer row = Staging.direct(4 * Float.BYTES);
 
@@ -100,6 +102,15 @@ class AllocationTest {
       Layers.rmsNormBackward(x, norm, 1e-5f, narrow, normGradient, dx);
       linear.forward(rows, h, out);
       linear.backward(rows, h, out, dA, dB, dRows);
+      weight.write(number % 12, 1, DataType.F32, memory.address(), 4);
+      byAddress.adapter(0.5, memory.floats(0, 8), 4, memory.floats(8, 36), 3);
+      byAddress.gradients(memory.floats(50, 8), 4, memory.floats(60, 36), 3);
+      long rowsX = memory.floats(100, 40);
+      long rowsH = memory.floats(200, 16);
+      long rowsY = memory.floats(300, 96);
+      byAddress.forward(TOKENS, rowsX, 5, rowsH, 2, rowsY, 12);
+      long rowsDx = memory.floats(400, 32);
+      byAddress.backward(TOKENS, rowsX, 5, rowsH, 2, rowsY, 12, true, rowsDx, 4, false);
       adamw.step(number + 1);
       adamw.learningRate(1e-3);
       double squares = context.sumOfSquares(gradients);
