@@ -35,6 +35,8 @@ void check_tokens(const rora_activation* a, int64_t token, int64_t count) {
                static_cast<long long>(a->tokens));
 }
 
+constexpr int64_t kReadColumns = 4096;
+
 // Runs body(token) for [0, tokens), a panel a task.
 template <class Body>
 void for_tokens(rora_context* context, int64_t tokens, const Body& body) {
@@ -112,8 +114,11 @@ rora_status rora_activation_read(const rora_activation* activation, int64_t toke
     RORA_REQUIRE(activation != nullptr, "activation is NULL");
     check_tokens(activation, token, tokens);
     check_columns(activation, tokens, column, columns, target, stride);
-    for_tokens(activation->context, tokens, [&](int64_t t) {
-      for (int64_t f = 0; f < columns; ++f)
+    // A task is some columns of one token: the logits of a token are many, far apart in its panel.
+    const int64_t blocks = (columns + kReadColumns - 1) / kReadColumns;
+    parallel(*activation->context->pool, tokens * blocks, [&](int64_t task, int32_t) {
+      const int64_t t = task / blocks, first = task % blocks * kReadColumns;
+      for (int64_t f = first; f < std::min(columns, first + kReadColumns); ++f)
         target[t * stride + f] = get(*activation, token + t, column + f);
     });
   });

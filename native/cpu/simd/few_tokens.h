@@ -13,10 +13,10 @@
 #pragma once
 
 #include "cpu/simd/gemm.h"
+#include "cpu/simd/math.h"
 
 namespace rora::RORA_LEVEL {
 
-constexpr int64_t kFewTokens = 8;
 constexpr int64_t kSweepTokens = 4;  // more take a second sweep over rows that are in L1 then
 constexpr int64_t kFewTaskBytes = 40 << 10;  // of W: some microseconds
 
