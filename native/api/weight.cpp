@@ -52,7 +52,7 @@ int64_t element_bytes(rora_dtype dtype) { return dtype == RORA_F32 ? 4 : 2; }
 void* allocate_weight(rora_context* context, int64_t bytes) {
   if (bytes < WeightMemory::kSmallest || bytes >= WeightMemory::kLargest)
     return allocate(context, bytes);
-  if (!context->weight_memory) context->weight_memory = std::make_shared<WeightMemory>();
+  if (!context->weight_memory) context->weight_memory.reset(new WeightMemory);
   void* memory = context->weight_memory->take(bytes);
   if (memory == nullptr) return allocate(context, bytes);
   context->bytes += bytes;

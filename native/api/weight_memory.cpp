@@ -15,6 +15,8 @@ constexpr int64_t kHugePage = int64_t(2) << 20;
 constexpr int64_t kBlockBytes = 16 * kHugePage;
 }  // namespace
 
+void WeightMemoryDelete::operator()(WeightMemory* memory) const noexcept { delete memory; }
+
 WeightMemory::~WeightMemory() {
   for (const Block& block : blocks_) std::free(block.data);
 }
