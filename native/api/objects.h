@@ -11,6 +11,10 @@
 
 namespace rora {
 class ThreadPool;
+class WeightMemory;
+struct WeightMemoryDelete {
+  void operator()(WeightMemory* memory) const noexcept;
+};
 
 constexpr int64_t even(int64_t n) { return n + (n & 1); }
 constexpr int64_t round_up(int64_t n, int64_t multiple) {
@@ -22,6 +26,7 @@ struct rora_context {
   const rora::KernelTable* kernels;
   rora::ThreadPool* pool;
   int64_t bytes;  // of device memory handed out
+  std::unique_ptr<rora::WeightMemory, rora::WeightMemoryDelete> weight_memory;  // when needed
 };
 
 // Row-major [out_features, in_features]; kernels pack blocks of it into their scratch on the fly,

@@ -5,6 +5,7 @@
 
 #include "api/guard.h"
 #include "api/objects.h"
+#include "api/weight_memory.h"
 #include "cpu/panel.h"
 #include "cpu/thread_pool.h"
 
@@ -47,6 +48,24 @@ float source_at(const void* source, rora_dtype dtype, int64_t i) {
 }
 
 int64_t element_bytes(rora_dtype dtype) { return dtype == RORA_F32 ? 4 : 2; }
+
+void* allocate_weight(rora_context* context, int64_t bytes) {
+  if (bytes < WeightMemory::kSmallest || bytes >= WeightMemory::kLargest)
+    return allocate(context, bytes);
+  if (!context->weight_memory) context->weight_memory.reset(new WeightMemory);
+  void* memory = context->weight_memory->take(bytes);
+  if (memory == nullptr) return allocate(context, bytes);
+  context->bytes += bytes;
+  return memory;
+}
+
+void release_weight(const rora_weight& weight) {
+  rora_context* context = weight.context;
+  if (context->weight_memory && context->weight_memory->give_back(weight.data))
+    context->bytes -= weight.out_features * weight.in_features * element_bytes(weight.dtype);
+  else
+    release(context, weight.data);
+}
 
 void check_rows(const rora_weight* weight, int64_t row, int64_t rows, const void* memory,
                 int64_t stride) {
@@ -109,14 +128,14 @@ rora_status rora_weight_create(rora_context* context, rora_dtype dtype, int64_t 
     auto fresh = std::make_unique<rora_weight>();
     *fresh = {context, dtype, out_features, in_features, nullptr, next_version(), nullptr, nullptr};
     fresh->data =
-        allocate(context, product_or_max(out_features * in_features, element_bytes(dtype)));
+        allocate_weight(context, product_or_max(out_features * in_features, element_bytes(dtype)));
     *weight = fresh.release();
   });
 }
 
 void rora_weight_destroy(rora_weight* weight) {
   if (weight == nullptr) return;
-  release(weight->context, weight->data);
+  release_weight(*weight);
   delete weight;
 }
 

@@ -1,6 +1,7 @@
 #include "cpu/thread_pool.h"
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
@@ -10,63 +11,124 @@
 
 namespace rora {
 namespace {
-// A worker looks this often for the next call before it sleeps: the operators of a step follow each
-// other within microseconds, and waking a sleeping thread costs tens of them.
-constexpr int kSpins = 4000;
+// A worker looks this long for the next call before it sleeps: the operators of a step follow each
+// other within microseconds, and waking a sleeping thread costs tens of them. Short enough that a
+// core is soon free for whatever the caller does in between.
+constexpr std::chrono::microseconds kPatience{100};
+constexpr int kLooks = 32;  // between two looks at the clock
+// So often the caller looks whether the workers' last tasks are done before it offers its core.
+constexpr int kYieldAfter = 4000;
 
 inline void pause_briefly() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
 }
+
+// The gate: how many workers are inside of the present call, whether more may enter, and the call's
+// number, so that one atomic operation checks and changes all three.
+constexpr uint64_t kInside = 1;
+constexpr uint64_t kOpen = uint64_t(1) << 20;
+constexpr uint64_t kCall = uint64_t(1) << 21;
+
+uint64_t call_of(uint64_t gate) { return gate / kCall; }
+uint64_t inside_of(uint64_t gate) { return gate % kOpen; }
 }  // namespace
 
+// A call does not wait for its workers to come: the caller works too, shuts the gate when no tasks
+// are left, and waits only for those inside. A worker that sleeps, or whose core somebody else has,
+// thus costs the tasks that it would have run, and no more.
+//
+// task, argument and tasks are written while the gate is shut and nobody is inside; a worker reads
+// them after it has entered, which orders it behind the opening.
 struct ThreadPool::State {
   std::vector<std::thread> workers;
   std::vector<char*> scratch;
   int64_t scratch_bytes = 0;
 
-  std::mutex mutex;
-  std::condition_variable wake;
-  std::atomic<uint64_t> generation{0};  // grows with every call of run(), under the mutex
-  std::atomic<bool> stopping{false};
-
   Task task = nullptr;
   void* argument = nullptr;
   int64_t tasks = 0;
-  std::atomic<int64_t> next{0};
-  std::atomic<int32_t> busy{0};  // workers that have not finished this call
+  // On cache lines of their own: all threads write them.
+  alignas(64) std::atomic<uint64_t> gate{0};
+  alignas(64) std::atomic<int64_t> next{0};
+
+  alignas(64) std::mutex mutex;
+  std::condition_variable wake;
+  std::atomic<int32_t> sleepers{0};
+  std::atomic<bool> stopping{false};
 
   void work(int32_t thread) {
     for (int64_t i = next.fetch_add(1); i < tasks; i = next.fetch_add(1)) task(argument, i, thread);
   }
 
+  // Whether the worker that has seen call `seen` is inside of a later one now.
+  bool enter(uint64_t& seen) {
+    uint64_t now = gate.load();
+    do {
+      if (call_of(now) == seen) return false;
+      if ((now & kOpen) == 0) {  // too late
+        seen = call_of(now);
+        return false;
+      }
+    } while (!gate.compare_exchange_weak(now, now + kInside));
+    seen = call_of(now);
+    return true;
+  }
+
+  bool has_news(uint64_t seen) const { return call_of(gate.load()) != seen || stopping.load(); }
+
+  void await_news(uint64_t seen) {
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    do {
+      for (int look = 0; look < kLooks; ++look) {
+        if (has_news(seen)) return;
+        pause_briefly();
+      }
+    } while (std::chrono::steady_clock::now() < end);
+    std::unique_lock<std::mutex> lock(mutex);
+    // Before the last look at the gate, as open_gate() looks at the sleepers after it.
+    sleepers.fetch_add(1);
+    wake.wait(lock, [&] { return has_news(seen); });
+    sleepers.fetch_sub(1);
+  }
+
   void loop(int32_t thread) {
     uint64_t seen = 0;
     while (true) {
-      for (int spin = 0; spin < kSpins && generation.load() == seen; ++spin) pause_briefly();
-      if (generation.load() == seen) {
-        std::unique_lock<std::mutex> lock(mutex);
-        wake.wait(lock, [&] { return generation.load() != seen; });
-      }
-      seen = generation.load();
+      await_news(seen);
       if (stopping.load()) return;
+      if (!enter(seen)) continue;
       work(thread);
-      busy.fetch_sub(1);
+      gate.fetch_sub(kInside);
     }
   }
 
-  void announce() {
-    {
-      std::lock_guard<std::mutex> lock(mutex);
-      generation.fetch_add(1);
-    }
+  // Begins the next call. Nobody is inside, and nobody can enter meanwhile.
+  void open_gate() {
+    gate.store((call_of(gate.load()) + 1) * kCall + kOpen);
+    if (sleepers.load() > 0) wake_all();
+  }
+
+  // Shuts it and waits for those inside.
+  void shut_gate() {
+    gate.fetch_and(~kOpen);
+    for (int look = 0; inside_of(gate.load()) > 0; ++look)
+      if (look < kYieldAfter)
+        pause_briefly();
+      else
+        std::this_thread::yield();
+  }
+
+  // Whoever is about to sleep either sees what has changed or is asleep when the lock is had.
+  void wake_all() {
+    { const std::lock_guard<std::mutex> lock(mutex); }
     wake.notify_all();
   }
 
   void stop() {
     stopping.store(true);
-    announce();
+    wake_all();
     for (std::thread& worker : workers) worker.join();
     for (char* memory : scratch) std::free(memory);
   }
@@ -102,14 +164,9 @@ void ThreadPool::run(int64_t tasks, Task task, void* argument) {
   s.argument = argument;
   s.tasks = tasks;
   s.next.store(0);
-  s.busy.store(static_cast<int32_t>(s.workers.size()));
-  s.announce();
+  s.open_gate();
   s.work(0);
-  for (int spin = 0; s.busy.load() > 0; ++spin)
-    if (spin < kSpins)
-      pause_briefly();
-    else
-      std::this_thread::yield();
+  s.shut_gate();
 }
 
 void ThreadPool::reserve(int64_t bytes) {

@@ -1,3 +1,4 @@
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <thread>
@@ -168,6 +169,19 @@ TEST(versionHasThreeNumbers) {
   int major, minor, patch, end = 0;
   EXPECT(std::sscanf(rora_version(), "%d.%d.%d%n", &major, &minor, &patch, &end) == 3);
   EXPECT(rora_version()[end] == '\0');
+}
+
+// Pauses let the workers fall asleep, and pools that end at once catch them on their way there.
+TEST(sleepingThreadsMissNoTaskAndStop) {
+  for (int round = 0; round < 50; ++round) {
+    rora::ThreadPool pool(3);
+    for (int call = 0; call < round % 5; ++call) {
+      std::this_thread::sleep_for(std::chrono::microseconds(30 * (round % 10)));
+      std::vector<int> runs(100, 0);
+      rora::parallel(pool, 100, [&](int64_t i, int32_t) { ++runs[size_t(i)]; });
+      EXPECT(runs == std::vector<int>(100, 1));
+    }
+  }
 }
 
 TEST(everyTaskRunsOnceOnAnyNumberOfThreads) {

@@ -118,6 +118,41 @@ TEST(sizesBeyondEveryBlockAreWithinTheBounds) {
   });
 }
 
+// One to nine tokens, on both sides of what takes a path of its own; several tasks of rows, whose
+// number no group divides; steps of vectors with a rest.
+TEST(fewTokensAreWithinTheBounds) {
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    for (int64_t tokens = 1; tokens <= 9; ++tokens) {
+      LinearShape shape;
+      shape.tokens = tokens;
+      shape.in = 1101;
+      shape.projections = {{57, 3, false, true}, {101, 40, true}, {8}};
+      check_linear(with_options(shape, size_t(tokens), dtype), level, kSeed);
+    }
+  });
+}
+
+TEST(aTokensOutputIsTheSameAmongAnyFewTokens) {
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    LinearShape shape;
+    shape.tokens = 8;
+    shape.in = 333;
+    shape.projections = {{75, 20, false, true}};
+    LinearData data(with_options(shape, 1, dtype), kSeed);
+    const std::vector<float> all = run_linear(data, level).projections[0].y;
+    for (int64_t tokens = 7; tokens > 0; --tokens) {
+      data.shape.tokens = tokens;
+      for (std::vector<float>* values : {&data.x, &data.old_dx})
+        values->resize(size_t(tokens * shape.in));
+      for (std::vector<float>* values : {&data.residual, &data.dy})
+        values->resize(size_t(tokens * 75));
+      data.order.resize(size_t(tokens));
+      const std::vector<float> few = run_linear(data, level).projections[0].y;
+      EXPECT_SAME_BITS(few, std::vector<float>(all.begin(), all.begin() + tokens * 75));
+    }
+  });
+}
+
 TEST(onlyTheTrainedRowsOfARankReceiveGradients) {
   for_each_dtype([](const std::string& level, rora_dtype dtype) {
     LinearShape shape;

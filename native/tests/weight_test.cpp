@@ -179,3 +179,27 @@ TEST(badWeightArgumentsAreRefused) {
   EXPECT_OK(rora_weight_write(made, 4, 0, RORA_F32, nullptr, 3));
   rora_weight_destroy(nullptr);
 }
+
+// Weights of 512 KB stand side by side in blocks; some go, one block is given up, others come.
+TEST(weightsThatShareABlockKeepTheirValuesAndAreCounted) {
+  const Context context("reference");
+  const int64_t empty = rora_context_bytes(context), bytes = int64_t(512) * 512 * 2;
+  std::vector<WeightHandle> weights;
+  std::vector<float> found(512 * 512);
+  for (int i = 0; i < 150; ++i) {
+    weights.push_back(
+        make_weight(context, RORA_BF16, 512, 512, std::vector<float>(512 * 512, float(i))));
+    EXPECT(rora_context_bytes(context) == empty + bytes * (i + 1));
+  }
+  weights.erase(weights.begin() + 10, weights.begin() + 130);
+  rora_weight* fresh = nullptr;
+  EXPECT_OK(rora_weight_create(context, RORA_BF16, 512, 512, &fresh));
+  weights.push_back(WeightHandle(fresh));
+  for (size_t i = 0; i < weights.size(); ++i) {
+    EXPECT_OK(rora_weight_read(weights[i].get(), 0, 512, found.data(), 512));
+    const float expected = i < 10 ? float(i) : i + 1 < weights.size() ? float(i + 120) : 0.0f;
+    EXPECT(found == std::vector<float>(512 * 512, expected));
+  }
+  weights.clear();
+  EXPECT(rora_context_bytes(context) == empty);
+}

@@ -37,11 +37,13 @@ static inline void append_rows(const AttentionOp& op, int64_t first_pair, int64_
 }
 
 static inline void append_to_cache(rora_context& context, const AttentionOp& op) {
-  const int64_t pairs = op.shape.head_dim / 2;
-  parallel(*context.pool, op.shape.kv_heads, [&](int64_t head, int32_t) {
+  // One task is done by the caller: telling the others costs more than copying a few rows.
+  const int64_t tasks = op.batch->tokens <= kFewTokens ? 1 : op.shape.kv_heads;
+  const int64_t pairs = op.shape.kv_heads * op.shape.head_dim / 2 / tasks;
+  parallel(*context.pool, tasks, [&](int64_t task, int32_t) {
     with_type(*op.qkv, [&](auto type) {
       using T = decltype(type);
-      append_rows<T>(op, head * pairs, (head + 1) * pairs);
+      append_rows<T>(op, task * pairs, (task + 1) * pairs);
     });
   });
 }
@@ -116,60 +118,59 @@ static inline float token_softmax(const TokenQuery& query, float* scores) {
   return 1.0f / sum_lanes(sum);
 }
 
-template <class T>
-static inline void put_pair(T* panel, int64_t row, int64_t lane, float low, float high) {
-  if constexpr (sizeof(T) == 2) {
-    panel[row * kPanel + lane * 2] = float_to_bf16(low);
-    panel[row * kPanel + lane * 2 + 1] = float_to_bf16(high);
-  } else {
-    panel[row * kPanel + lane] = low;
-    panel[(row + 1) * kPanel + lane] = high;
-  }
-}
-
+// Panel by panel, so that values are read as they lie; the lanes' sums [dim][Heads][kLanes] stay in
+// L1.
 template <class T, int Heads>
 static inline void token_values(const AttentionOp& op, const TokenQuery& query, const float* p,
-                                int64_t stride, const float* factor) {
+                                int64_t stride, const float* factor, float* sums) {
   const int64_t dim = op.shape.head_dim, lane_of_token = query.token % kPanel;
-  T* y = panel_data<T>(*op.y, query.token / kPanel);
-  for (int64_t d = 0; d < dim; d += 2) {
-    RowPair sum[Heads] = {};
-    for (int64_t panel = 0; panel < query.panel_count(); ++panel) {
-      const T* values = panel_data<T>(*op.cache, query.first_panel() + panel);
+  for (int64_t i = 0; i < dim * Heads * kLanes; i += kLanes) store(sums + i, vfloat{});
+  for (int64_t panel = 0; panel < query.panel_count(); ++panel) {
+    const T* values = panel_data<T>(*op.cache, query.first_panel() + panel);
+    const float* weights = p + panel * kPanel;
+    for (int64_t d = 0; d < dim; d += 2) {
+      float* even = sums + d * Heads * kLanes;
+      float* odd = even + Heads * kLanes;
+      RowPair sum[Heads];
+#pragma GCC unroll 4
+      for (int g = 0; g < Heads; ++g) sum[g] = {load(even + g * kLanes), load(odd + g * kLanes)};
       for (int lane = 0; lane < kPanel; lane += kLanes) {
         const RowPair v = load_pair(values, (query.value_row + d) / 2, lane);
 #pragma GCC unroll 4
         for (int g = 0; g < Heads; ++g) {
-          const vfloat weight = load(p + g * stride + panel * kPanel + lane);
+          const vfloat weight = load(weights + g * stride + lane);
           sum[g].even += v.even * weight;
           sum[g].odd += v.odd * weight;
         }
       }
+#pragma GCC unroll 4
+      for (int g = 0; g < Heads; ++g) {
+        store(even + g * kLanes, sum[g].even);
+        store(odd + g * kLanes, sum[g].odd);
+      }
     }
-    for (int g = 0; g < Heads; ++g)
-      put_pair(y, (query.head + g) * dim + d, lane_of_token, sum_lanes(sum[g].even) * factor[g],
-               sum_lanes(sum[g].odd) * factor[g]);
   }
+  T* y = panel_data<T>(*op.y, query.token / kPanel);
+  for (int64_t d = 0; d < dim; ++d)
+    for (int g = 0; g < Heads; ++g)
+      put(y, (query.head + g) * dim + d, lane_of_token,
+          sum_lanes(load(sums + (d * Heads + g) * kLanes)) * factor[g]);
 }
 
 template <class T, int Heads>
 static inline void attend_token(const AttentionOp& op, const TokenQuery& query, char* memory) {
   const int64_t dim = op.shape.head_dim, stride = query.panel_count() * kPanel;
   float* q = reinterpret_cast<float*>(memory);
-  float* scores = q + round_up(Heads * dim, kPanel);
+  float* sums = q + round_up(Heads * dim, kPanel);
+  float* scores = sums + Heads * dim * kLanes;
   const T* source = panel_data<T>(*op.qkv, query.token / kPanel);
   const float scale = score_scale(op);
-  for (int64_t i = 0; i < Heads * dim; ++i) {
-    const int64_t row = query.head * dim + i, lane = query.token % kPanel;
-    if constexpr (sizeof(T) == 2)
-      q[i] = scale * bf16_to_float(source[(row >> 1) * 2 * kPanel + lane * 2 + (row & 1)]);
-    else
-      q[i] = scale * source[row * kPanel + lane];
-  }
+  for (int64_t i = 0; i < Heads * dim; ++i)
+    q[i] = scale * element(source, query.head * dim + i, query.token % kPanel);
   float factor[Heads];
   token_scores<T, Heads>(op, query, q, scores, stride);
   for (int g = 0; g < Heads; ++g) factor[g] = token_softmax(query, scores + g * stride);
-  token_values<T, Heads>(op, query, scores, stride, factor);
+  token_values<T, Heads>(op, query, scores, stride, factor, sums);
 }
 
 template <class T>
@@ -187,7 +188,8 @@ static inline void attend_tokens(rora_context& context, const AttentionOp& op) {
   const int64_t value_column = even(op.shape.kv_heads * dim);
   int64_t longest = 0;
   for (int64_t t = 0; t < op.batch->tokens; ++t) longest = max_of(longest, op.batch->positions[t]);
-  const int64_t floats = round_up(kGroupHeads * dim, kPanel) + kGroupHeads * (longest + 2 * kPanel);
+  const int64_t floats = round_up(kGroupHeads * dim, kPanel) + kGroupHeads * dim * kLanes +
+                         kGroupHeads * (longest + 2 * kPanel);
   context.pool->reserve(floats * int64_t(sizeof(float)));
   parallel(*context.pool, op.batch->tokens * op.shape.kv_heads, [&](int64_t task, int32_t thread) {
     const int64_t token = task / op.shape.kv_heads, kv_head = task % op.shape.kv_heads;

@@ -15,7 +15,7 @@
 // cpu/reference/convert.cpp.
 #pragma once
 
-#include "cpu/simd/vec.h"
+#include "cpu/simd/words.h"
 
 namespace rora::RORA_LEVEL {
 
@@ -23,36 +23,6 @@ constexpr int64_t kConvertWords = 512;  // 2 KiB of each row: long enough for th
 // Rows lie as many streams apart as there are lanes, more than the hardware follows: what comes 8
 // blocks later is fetched by hand, which took a sixth off conversions out of cold memory.
 constexpr int64_t kPrefetchBlocks = 8;
-
-template <int... j>
-struct LaneList {};
-template <int count>
-using LanesUpTo = LaneList<__integer_pack(count)...>;
-using AllLanes = LanesUpTo<kLanes>;
-
-// Lane j of the two halves of a transposition's stage, at distance d.
-template <int d, int... j>
-static inline vuint keep_low(vuint a, vuint b, LaneList<j...>) {
-  return __builtin_shufflevector(a, b, (j & d ? kLanes + j - d : j)...);
-}
-template <int d, int... j>
-static inline vuint keep_high(vuint a, vuint b, LaneList<j...>) {
-  return __builtin_shufflevector(a, b, (j & d ? kLanes + j : j + d)...);
-}
-
-template <int d>
-static inline void transpose_lanes(vuint* v) {
-  if constexpr (d > 0) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i)
-      if (!(i & d)) {
-        const vuint a = v[i], b = v[i + d];
-        v[i] = keep_low<d>(a, b, AllLanes{});
-        v[i + d] = keep_high<d>(a, b, AllLanes{});
-      }
-    transpose_lanes<d / 2>(v);
-  }
-}
 
 template <int... j>
 static inline vuint even_lanes(vuint a, vuint b, LaneList<j...>) {

@@ -12,25 +12,15 @@ namespace rora::RORA_LEVEL {
 
 constexpr int64_t kEmbeddingRows = 64;  // features in a task
 
-static inline float to_float(float value) { return value; }
-static inline float to_float(uint16_t bits) { return bf16_to_float(bits); }
-
-// Element (row, lane) of a panel, by itself.
-static inline void put(float* panel, int64_t row, int64_t lane, float value) {
-  panel[row * kPanel + lane] = value;
-}
-static inline void put(uint16_t* panel, int64_t row, int64_t lane, float value) {
-  panel[(row >> 1) * 2 * kPanel + lane * 2 + (row & 1)] = float_to_bf16(value);
-}
-
 template <class Source, class Target>
 static inline void embed_rows(const EmbeddingOp& op, int64_t panel, int64_t first, int64_t last) {
   const int64_t width = op.table->in_features;
   const Source* table = static_cast<const Source*>(op.table->data);
   Target* target = panel_data<Target>(*op.y, panel);
   const int active = active_lanes(op.batch->tokens, panel);
+  const int lanes = op.batch->tokens <= kFewTokens ? active : kPanel;
   for (int64_t f = first; f < last; ++f)
-    for (int lane = 0; lane < kPanel; ++lane) {
+    for (int lane = 0; lane < lanes; ++lane) {
       const bool used = f < width && lane < active;
       const int64_t id = used ? op.batch->ids[panel * kPanel + lane] : 0;
       put(target, f, lane, used ? to_float(table[id * width + f]) : 0.0f);

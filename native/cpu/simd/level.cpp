@@ -2,8 +2,8 @@
 // and RORA_LEVEL set to its name.
 #include "cpu/simd/attention_backward.h"
 #include "cpu/simd/attention_cached.h"
-#include "cpu/simd/dora.h"
 #include "cpu/simd/convert.h"
+#include "cpu/simd/dora.h"
 #include "cpu/simd/embedding.h"
 #include "cpu/simd/linear.h"
 #include "cpu/simd/loss.h"

@@ -42,6 +42,13 @@ static inline int active_lanes(int64_t tokens, int64_t panel) {
   return int(min_of(kPanel, tokens - panel * kPanel));
 }
 
+// Up to so many tokens (a step of generation), operators leave the panel's other lanes alone.
+constexpr int64_t kFewTokens = 8;
+
+// The lanes that a forward operator computes: all vectors with tokens in them. What lies behind
+// stays as it is, finite, so that one token costs a quarter of a panel or less.
+static inline int computed_lanes(int active) { return int(round_up(active, kLanes)); }
+
 // v in lanes below `active`, zero in the others.
 static inline vfloat keep(vfloat v, int lane, int active) {
   return lane_numbers(lane) < active ? v : vfloat{};

@@ -46,7 +46,7 @@ static inline void rmsnorm_forward(rora_context& context, const RmsNormOp& op) {
       using T = decltype(type);
       const T* source = panel_data<T>(x, panel);
       T* target = panel_data<T>(*op.y, panel);
-      for (int lane = 0; lane < kPanel; lane += kLanes) {
+      for (int lane = 0; lane < computed_lanes(active); lane += kLanes) {
         const vfloat r = keep(inverse_rms(source, x.width, op.eps, lane), lane, active);
         for (int64_t pair = 0; pair < even(x.width) / 2; ++pair) {
           const RowPair v = load_pair(source, pair, lane);

@@ -9,12 +9,13 @@
 
 namespace rora::RORA_LEVEL {
 
-// angles[i * 64 + lane] = table[positions[lane], i] * sign; unused lanes take position 0.
+// angles[i * 64 + lane] = table[positions[lane], i] * sign; unused lanes of the last vector take
+// position 0.
 static inline void gather_angles(const RopeOp& op, int64_t panel, const float* table, float sign,
                                  float* angles) {
   const int64_t half = op.rope->head_dim / 2;
   const int active = active_lanes(op.x->tokens, panel);
-  for (int lane = 0; lane < kPanel; ++lane) {
+  for (int lane = 0; lane < computed_lanes(active); ++lane) {
     const int64_t position = lane < active ? op.batch->positions[panel * kPanel + lane] : 0;
     for (int64_t i = 0; i < half; ++i)
       angles[i * kPanel + lane] = sign * table[position * half + i];
@@ -22,10 +23,10 @@ static inline void gather_angles(const RopeOp& op, int64_t panel, const float* t
 }
 
 template <class T>
-static inline void rotate_head(T* panel, int64_t row, int64_t half, const float* cosines,
+static inline void rotate_head(T* panel, int lanes, int64_t row, int64_t half, const float* cosines,
                                const float* sines) {
   for (int64_t i = 0; i < half; ++i)
-    for (int lane = 0; lane < kPanel; lane += kLanes) {
+    for (int lane = 0; lane < lanes; lane += kLanes) {
       const vfloat a = load_row(panel, row + i, lane), b = load_row(panel, row + half + i, lane);
       const vfloat cosine = load(cosines + i * kPanel + lane);
       const vfloat sine = load(sines + i * kPanel + lane);
@@ -42,10 +43,12 @@ static inline void rope(rora_context& context, const RopeOp& op) {
     float* sines = cosines + half * kPanel;
     gather_angles(op, panel, op.rope->cosines.data(), 1.0f, cosines);
     gather_angles(op, panel, op.rope->sines.data(), op.inverse ? -1.0f : 1.0f, sines);
+    const int lanes = computed_lanes(active_lanes(op.x->tokens, panel));
     with_type(*op.x, [&](auto type) {
       using T = decltype(type);
+      T* x = panel_data<T>(*op.x, panel);
       for (int64_t head = 0; head < op.heads; ++head)
-        rotate_head(panel_data<T>(*op.x, panel), op.column + head * dim, half, cosines, sines);
+        rotate_head(x, lanes, op.column + head * dim, half, cosines, sines);
     });
   });
 }

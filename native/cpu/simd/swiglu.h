@@ -2,7 +2,8 @@
 // s)).
 //
 // Element by element over pairs of rows, a task being a stretch of one panel's rows. Traffic: each
-// operand once. The pad row of an odd width and unused lanes are written as zero. Reference:
+// operand once. The pad row of an odd width and the unused lanes of a vector are written as zero.
+// Forwards, a handful of tokens are taken one by one, features being lanes. Reference:
 // cpu/reference/swiglu.cpp.
 #pragma once
 
@@ -26,6 +27,24 @@ static inline void for_row_pairs(rora_context& context, int64_t tokens, int64_t 
 
 static inline vfloat silu(vfloat gate) { return gate * sigmoid(gate); }
 
+// Rows [first, last) of one token of a panel.
+template <class T>
+static inline void swiglu_token(const SwigluOp& op, int64_t panel, int lane, int64_t first,
+                                int64_t last) {
+  const T* source = panel_data<T>(*op.gate_up, panel);
+  T* target = panel_data<T>(*op.y, panel);
+  for (int64_t row = first; row < last; row += kLanes) {
+    const int count = int(min_of(kLanes, last - row));
+    vfloat gate = {}, up = {};
+    for (int i = 0; i < count; ++i) {
+      gate[i] = element(source, row + i, lane);
+      up[i] = element(source, op.up_column + row + i, lane);
+    }
+    const vfloat y = silu(gate) * up;
+    for (int i = 0; i < count; ++i) put(target, row + i, lane, row + i < op.y->width ? y[i] : 0.0f);
+  }
+}
+
 static inline void swiglu_forward(rora_context& context, const SwigluOp& op) {
   const rora_activation& in = *op.gate_up;
   const int64_t width = op.y->width, up_pair = op.up_column / 2;
@@ -35,8 +54,13 @@ static inline void swiglu_forward(rora_context& context, const SwigluOp& op) {
       using T = decltype(type);
       const T* source = panel_data<T>(in, panel);
       T* target = panel_data<T>(*op.y, panel);
+      if (in.tokens <= kFewTokens) {
+        for (int lane = 0; lane < active; ++lane)
+          swiglu_token<T>(op, panel, lane, 2 * first, 2 * last);
+        return;
+      }
       for (int64_t pair = first; pair < last; ++pair)
-        for (int lane = 0; lane < kPanel; lane += kLanes) {
+        for (int lane = 0; lane < computed_lanes(active); lane += kLanes) {
           const RowPair gate = load_pair(source, pair, lane);
           const RowPair up = load_pair(source, up_pair + pair, lane);
           RowPair y = {silu(gate.even) * up.even, silu(gate.odd) * up.odd};

@@ -136,6 +136,23 @@ static inline void store_row(uint16_t* panel, int64_t row, int lane, vfloat v) {
   store_u32(p, row & 1 ? (old & 0xffffu) | bits : (old & 0xffff0000u) | (bits >> 16));
 }
 
+static inline float to_float(float value) { return value; }
+static inline float to_float(uint16_t bits) { return bf16_to_float(bits); }
+
+// Element (row, lane) of a panel, by itself.
+static inline float element(const float* panel, int64_t row, int64_t lane) {
+  return panel[row * kPanel + lane];
+}
+static inline float element(const uint16_t* panel, int64_t row, int64_t lane) {
+  return bf16_to_float(panel[(row >> 1) * 2 * kPanel + lane * 2 + (row & 1)]);
+}
+static inline void put(float* panel, int64_t row, int64_t lane, float value) {
+  panel[row * kPanel + lane] = value;
+}
+static inline void put(uint16_t* panel, int64_t row, int64_t lane, float value) {
+  panel[(row >> 1) * 2 * kPanel + lane * 2 + (row & 1)] = float_to_bf16(value);
+}
+
 // The first element of panel p.
 template <class T>
 static inline T* panel_data(const rora_activation& a, int64_t p) {

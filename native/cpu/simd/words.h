@@ -15,42 +15,42 @@ static inline void pair_tokens(const float* pairs, int64_t row, int half, float*
   }
 }
 
-static inline vuint interleave_low(vuint a, vuint b) {
-#if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-#elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-#else
-  return __builtin_shufflevector(a, b, 0, 4, 1, 5);
-#endif
+template <int... j>
+struct LaneList {};
+template <int count>
+using LanesUpTo = LaneList<__integer_pack(count)...>;
+using AllLanes = LanesUpTo<kLanes>;
+
+// Lane j of the two halves of a transposition's stage, at distance d.
+template <int d, int... j>
+static inline vuint keep_low(vuint a, vuint b, LaneList<j...>) {
+  return __builtin_shufflevector(a, b, (j & d ? kLanes + j - d : j)...);
 }
-static inline vuint interleave_high(vuint a, vuint b) {
-#if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                                 31);
-#elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-  return __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#endif
+template <int d, int... j>
+static inline vuint keep_high(vuint a, vuint b, LaneList<j...>) {
+  return __builtin_shufflevector(a, b, (j & d ? kLanes + j : j + d)...);
 }
 
-// target[j * stride + i] = words[i * 64 + j] for i, j < kLanes: each round interleaves the first
-// half of the rows with the second.
+template <int d>
+static inline void transpose_lanes(vuint* v) {
+  if constexpr (d > 0) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i)
+      if (!(i & d)) {
+        const vuint a = v[i], b = v[i + d];
+        v[i] = keep_low<d>(a, b, AllLanes{});
+        v[i + d] = keep_high<d>(a, b, AllLanes{});
+      }
+    transpose_lanes<d / 2>(v);
+  }
+}
+
+// target[j * stride + i] = words[i * 64 + j] for i, j < kLanes.
 static inline void transpose_words(const float* words, float* target, int64_t stride) {
-  vuint rows[kLanes], next[kLanes];
+  vuint rows[kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) rows[i] = load_u32(words + i * kPanel);
-#pragma GCC unroll 4
-  for (int round = 1; round < kLanes; round *= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kLanes / 2; ++i) {
-      next[2 * i] = interleave_low(rows[i], rows[i + kLanes / 2]);
-      next[2 * i + 1] = interleave_high(rows[i], rows[i + kLanes / 2]);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) rows[i] = next[i];
-  }
+  transpose_lanes<kLanes / 2>(rows);
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) store_u32(target + i * stride, rows[i]);
 }

@@ -17,9 +17,13 @@ import java.util.List;
  * <p>Not thread-safe. Close it before the model.
  */
 public final class Generator implements AutoCloseable {
+  private static final int[] FIRST_SEQUENCE = {0};
+
   private final LlamaModel model;
   private final Tokenizer tokenizer;
   private final float[] logits;
+  private final float[][] stepLogits;
+  private final int[] stepIds = new int[1];
   private Adapters adapters = Adapters.none();
   private LlamaDecoder decoder;
 
@@ -28,6 +32,7 @@ public final class Generator implements AutoCloseable {
     this.model = model;
     this.tokenizer = tokenizer;
     this.logits = new float[model.config().vocabSize()];
+    this.stepLogits = new float[][] {logits};
   }
 
   /**
@@ -73,7 +78,8 @@ public final class Generator implements AutoCloseable {
       if (end != null) {
         return run.end(end);
       }
-      decoder.step(1, new int[] {0}, new int[] {run.last()}, new float[][] {logits});
+      stepIds[0] = run.last();
+      decoder.step(1, FIRST_SEQUENCE, stepIds, stepLogits);
     }
   }
 

@@ -15,8 +15,9 @@ import io.rora.kernels.RoraContext;
  * <p>Not thread-safe. Close it before its model.
  */
 public final class LlamaDecoder implements AutoCloseable, AdapterHost {
-  // Long enough for the full speed of the kernels, short enough for little memory.
-  private static final int CHUNK_TOKENS = 256;
+  // Long enough for the full speed of the kernels, which pack a block of weights once for a chunk,
+  // and short enough for little memory.
+  private static final int CHUNK_TOKENS = 512;
 
   private final LlamaModel model;
   private final LlamaPass pass;
