@@ -24,15 +24,17 @@ def python(script, *args):
     return [sys.executable, os.path.join(HERE, script), *map(str, args)]
 
 
-def run(command, log):
+def run(command, log, results=None):
     """Runs a command, its output to a file; returns the peak resident set of its process in MiB.
+
+    With results its standard output goes to that file instead.
 
     That is what the system counted when the process ended: VmHWM, after the last file is written.
     """
     environment = dict(os.environ, TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
-    with open(log, "wb") as out:
+    with open(log, "wb") as err, open(results or os.devnull, "wb") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment)
+            command, stdout=out if results else err, stderr=err, stdin=subprocess.DEVNULL, env=environment)
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:

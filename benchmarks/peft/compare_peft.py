@@ -114,10 +114,10 @@ class Comparison:
     def estimate(self):
         """rora says before the first step what memory it expects to take."""
         with open(self.path("log"), encoding="utf-8") as log:
-            said = re.search(r"about ([0-9.]+) (MB|GB) of memory", log.read())
+            said = re.search(r"about ([0-9.]+) GB of memory", log.read())
         if not said:
             raise Failure("rora train no longer says how much memory it expects to take")
-        return float(said[1]) * {"MB": 1e6, "GB": 1e9}[said[2]] / 2**20
+        return float(said[1]) * 1e9 / 2**20
 
     def case(self, lengths, dtype):
         """All rounds of one kind of rows in one type."""
