@@ -54,6 +54,14 @@ def read_lines(path):
         return [json.loads(line) for line in file if line.strip()]
 
 
+def require_input(parser, model, file):
+    """Ends with a usage error if what the arguments name is not there."""
+    if model and not os.path.isfile(os.path.join(model, "config.json")):
+        parser.error(f"--model {model}: is no Hugging Face directory, which has a config.json")
+    if file and not os.path.isfile(file):
+        parser.error(f"there is no file {file}")
+
+
 def cores():
     return len(os.sched_getaffinity(0))
 

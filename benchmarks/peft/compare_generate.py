@@ -27,6 +27,7 @@ def options():
     args.dtypes = args.dtypes.split(",")
     if not set(args.dtypes) <= {"fp32", "bf16"}:
         parser.error(f"--dtypes {','.join(args.dtypes)}: takes fp32,bf16")
+    compare.require_input(parser, args.model, args.text)
     if min(args.rounds, args.runs, args.prompt_tokens) < 1 or args.new_tokens < 8:
         parser.error("needs --rounds, --runs and --prompt-tokens of at least 1, --new-tokens of at least 8")
     return args

@@ -42,6 +42,7 @@ def options():
     args = parser.parse_args()
     if not (args.rounds >= 1 and 0 <= args.warmup < args.steps and args.steps >= SMOOTHED):
         parser.error(f"needs --rounds of at least 1, --steps of at least {SMOOTHED} and fewer --warmup")
+    compare.require_input(parser, args.model, args.data)
     for name, allowed in (("dtypes", "fp32 bf16"), ("lengths", "equal natural")):
         chosen = getattr(args, name).split(",")
         if not set(chosen) <= set(allowed.split()):

@@ -18,6 +18,7 @@ import random
 
 from transformers import AutoTokenizer
 
+import rows
 import words
 
 FEWEST, LOG_MEDIAN, LOG_SIGMA, MOST, RESPONSE = 80, 3.4, 0.6, 256, 8
@@ -41,18 +42,11 @@ def tokens(text):
 def pieces():
     if args.data:
         while True:
-            for row in read(args.data):
+            for row in rows.read(args.data):
                 for value in row.values():
                     if isinstance(value, str):
                         yield from value.split()
     yield from words.text(1)
-
-
-def read(path):
-    text = open(path, encoding="utf-8").read()
-    if text.lstrip().startswith("["):
-        return json.loads(text)
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 source = pieces()

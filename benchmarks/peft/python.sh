@@ -23,5 +23,6 @@ END
       exit 1
     fi
   fi
+  export PYTHONDONTWRITEBYTECODE=1  # no __pycache__ in the checkout
   exec "$python" "$here/$1" "${@:2}"
 }

@@ -16,6 +16,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import rows
+
 HEAD = "Below is an instruction that describes a task"
 TASK = "Write a response that appropriately completes the request.\n\n### Instruction:\n"
 WITHOUT_INPUT = HEAD + ". " + TASK + "{instruction}\n\n### Response:\n"
@@ -41,13 +43,6 @@ parser.add_argument("--autocast", action="store_true", help="compute the adapter
 args = parser.parse_args()
 
 
-def read_rows(path):
-    text = open(path, encoding="utf-8").read()
-    if text.lstrip().startswith("["):
-        return json.loads(text)
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
-
-
 def texts(row):
     """A row's prompt and response, by the templates that rora takes for such rows."""
     if "text" in row:
@@ -69,8 +64,8 @@ def sequence(tokenizer, row):
 def padded(sequences):
     longest = max(len(ids) for ids, _ in sequences)
 
-    def matrix(rows, filler):
-        return torch.tensor([row + [filler] * (longest - len(row)) for row in rows])
+    def matrix(lines, filler):
+        return torch.tensor([line + [filler] * (longest - len(line)) for line in lines])
 
     return {
         "input_ids": matrix([ids for ids, _ in sequences], 0),
@@ -95,7 +90,7 @@ def fused_adamw(parameters):
 
 torch.set_num_threads(args.threads or len(os.sched_getaffinity(0)))
 tokenizer = AutoTokenizer.from_pretrained(args.model)
-sequences = [sequence(tokenizer, row) for row in read_rows(args.rows)]
+sequences = [sequence(tokenizer, row) for row in rows.read(args.rows)]
 dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[args.dtype]
 base = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype, attn_implementation="sdpa")
 base.config.use_cache = False
@@ -109,9 +104,9 @@ with open(args.out, "w", encoding="utf-8") as out:
     for step in range(args.max_steps):
         begin = time.perf_counter()
         first = step * args.batch_size
-        rows = [sequences[(first + i) % len(sequences)] for i in range(args.batch_size)]
+        batch = [sequences[(first + i) % len(sequences)] for i in range(args.batch_size)]
         with torch.autocast("cpu", torch.bfloat16, enabled=args.autocast):
-            loss = model(**padded(rows)).loss
+            loss = model(**padded(batch)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
         for group in optimizer.param_groups:
@@ -122,8 +117,8 @@ with open(args.out, "w", encoding="utf-8") as out:
             "step": step + 1,
             "loss": float(loss.detach()),
             "seconds": time.perf_counter() - begin,
-            "tokens": sum(len(ids) for ids, _ in rows),
-            "supervised_tokens": sum(l != IGNORED for _, labels in rows for l in labels[1:]),
+            "tokens": sum(len(ids) for ids, _ in batch),
+            "supervised_tokens": sum(l != IGNORED for _, labels in batch for l in labels[1:]),
             "rss_mib": peak_mib(),
         }
         out.write(json.dumps(line) + "\n")
