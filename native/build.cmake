@@ -1,6 +1,7 @@
 # Configures and builds librora, and runs the native tests:
-#   cmake [-DBUILD=build] [-DTARGET=rora] [-DTEST=ON] [-DSANITIZE=ON] \
+#   cmake [-DBUILD=build] [-DTARGET=rora] [-DTEST=ON] [-DSANITIZE=ON] [-DARM64=ON] \
 #         [-DCLASSES=dir] -P native/build.cmake
+# ARM64 cross-compiles and runs the tests under qemu; without the tools it says so and does nothing.
 # CLASSES is where JavaCPP has put its own library in a folder for the platform: librora.so is brought
 # up to date beside it. A script, so that Maven needs one command on every machine and does not guess the number of cores.
 cmake_minimum_required(VERSION 3.20)
@@ -8,6 +9,9 @@ include(ProcessorCount)
 get_filename_component(root ${CMAKE_CURRENT_LIST_DIR} DIRECTORY)
 if(NOT BUILD)
   set(BUILD ${root}/build)
+  if(ARM64)
+    set(BUILD ${root}/build/arm64)
+  endif()
 endif()
 if(NOT TARGET)
   set(TARGET all)
@@ -30,10 +34,26 @@ if(SANITIZE)
   set(sanitize ON)
 endif()
 
-run(${CMAKE_COMMAND} -S ${root} -B ${BUILD} -DCMAKE_BUILD_TYPE=Release -DRORA_SANITIZE=${sanitize})
+set(toolchain)
+set(tests_at_once 1) # a test has threads of its own
+if(ARM64)
+  find_program(compiler aarch64-linux-gnu-g++)
+  find_program(qemu NAMES qemu-aarch64 qemu-aarch64-static)
+  if(NOT compiler OR NOT qemu)
+    message(STATUS "the arm64 build and its tests are skipped: they need aarch64-linux-gnu-g++ and "
+                   "qemu-aarch64 (apt-get install g++-aarch64-linux-gnu qemu-user)")
+    return()
+  endif()
+  set(toolchain -DCMAKE_TOOLCHAIN_FILE=${root}/native/aarch64-linux-gnu.cmake)
+  set(tests_at_once ${cores})
+endif()
+
+run(${CMAKE_COMMAND} -S ${root} -B ${BUILD} -DCMAKE_BUILD_TYPE=Release -DRORA_SANITIZE=${sanitize}
+    ${toolchain})
 run(${CMAKE_COMMAND} --build ${BUILD} --target ${TARGET} --parallel ${cores})
 if(TEST)
-  run(${CMAKE_CTEST_COMMAND} --test-dir ${BUILD} --output-on-failure --no-tests=ignore)
+  run(${CMAKE_CTEST_COMMAND} --test-dir ${BUILD} --output-on-failure --no-tests=ignore --parallel
+      ${tests_at_once})
 endif()
 
 if(CLASSES)

@@ -75,9 +75,13 @@ final class GenerateCommand implements Command {
         LoadedModel.OpenAdapter open = loaded.adapter(adapter);
         Generator generator = new Generator(loaded.model(), loaded.tokenizer())) {
       generator.attach(open.adapters());
-      Generation generation =
-          generator.generate(prompt, options, json ? TextListener.none() : printer(console));
+      Printer printer = new Printer(console, !json);
+      Generation generation = generator.generate(prompt, options, printer);
+      String speed = printer.speed(generation);
       console.out().println(json ? json(generation) : "");
+      if (printer.promptRead()) {
+        console.progress(speed);
+      }
       if (generation.end() == Generation.End.CONTEXT_FULL) {
         console.warn("the model's context is full: the text ends there");
       }
@@ -108,11 +112,51 @@ final class GenerateCommand implements Command {
     return new GenerationOptions(tokens, temperature, topP, seed);
   }
 
-  private static TextListener printer(Console console) {
-    return piece -> {
+  /** Prints the text as it comes, if asked to, and takes the time. */
+  private static final class Printer implements TextListener {
+    private static final double NANOS = 1e9;
+
+    private final Console console;
+    private final boolean prints;
+    private final long begin = System.nanoTime();
+    private long promptEnd = begin;
+
+    Printer(Console console, boolean prints) {
+      this.console = console;
+      this.prints = prints;
+    }
+
+    @Override
+    public void onPrompt(int tokens) {
+      promptEnd = System.nanoTime();
+    }
+
+    @Override
+    public boolean onText(String piece) {
+      if (!prints) {
+        return true;
+      }
       console.out().print(piece);
       return !console.out().checkError(); // nobody reads any more
-    };
+    }
+
+    boolean promptRead() {
+      return promptEnd != begin;
+    }
+
+    /** What has been done up to now, and how fast. */
+    String speed(Generation generation) {
+      long end = System.nanoTime();
+      return "generate: prompt "
+          + speed(generation.promptIds().size(), promptEnd - begin)
+          + ", "
+          + speed(generation.tokenIds().size(), end - promptEnd);
+    }
+
+    private static String speed(int tokens, long nanos) {
+      double seconds = Math.max(1, nanos) / NANOS;
+      return Units.format("%d tokens in %.2f s (%.0f tokens/s)", tokens, seconds, tokens / seconds);
+    }
   }
 
   private static String json(Generation generation) {

@@ -60,12 +60,12 @@ public final class TrainProgress implements TrainListener, AutoCloseable {
     }
     line(
         Units.format(
-            "%s trained parameters, %d steps, micro batch %d, recomputing %s, about %s of memory",
+            "%s trained parameters, %d steps, micro batch %d, recomputing %s, about %.2f GB of memory",
             Units.count(start.parameters()),
             steps,
             start.microBatchSize(),
             start.checkpointing().equals("none") ? "nothing" : start.checkpointing(),
-            Units.bytes(start.estimate())));
+            start.estimate() / 1e9));
     if (console.terminal()) {
       bar = newBar();
     }

@@ -164,7 +164,11 @@ class CommandsTest {
       "--dtype",
       "fp32"
     };
-    String text = Cli.run(words).expect(0).out();
+    Cli.Result result = Cli.run(words).expect(0);
+    String text = result.out();
+    String speeds =
+        "(?s).*generate: prompt \\d+ tokens in \\S+ s .*, \\d tokens in .* tokens/s\\)\n";
+    assertTrue(result.err().matches(speeds), result.err());
     Object[] asJson = Arrays.copyOf(words, words.length + 1);
     asJson[words.length] = "--json";
     JsonNode json = JSON.readTree(Cli.run(asJson).expect(0).out());

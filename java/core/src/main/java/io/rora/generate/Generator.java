@@ -73,6 +73,7 @@ public final class Generator implements AutoCloseable {
     }
     reserve(promptIds.length + room);
     decoder.prompt(0, promptIds, logits);
+    listener.onPrompt(promptIds.length);
     while (true) {
       Generation.End end = run.advance(room);
       if (end != null) {

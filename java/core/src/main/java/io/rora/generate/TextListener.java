@@ -10,6 +10,14 @@ public interface TextListener {
    */
   boolean onText(String piece);
 
+  /**
+   * Called once the model has read the prompt, before the first token is chosen; not at all if the
+   * prompt leaves no room for one.
+   *
+   * @param tokens of the prompt
+   */
+  default void onPrompt(int tokens) {}
+
   /** Hears nothing and never ends a generation. */
   static TextListener none() {
     return piece -> true;

@@ -76,6 +76,32 @@ class GeneratorTest {
   }
 
   @Test
+  void theListenerHearsOfThePromptBeforeAnyText() {
+    List<String> heard = new ArrayList<>();
+    TextListener listener =
+        new TextListener() {
+          @Override
+          public void onPrompt(int tokens) {
+            heard.add("prompt of " + tokens);
+          }
+
+          @Override
+          public boolean onText(String piece) {
+            heard.add("text");
+            return false;
+          }
+        };
+    try (Generator generator = new Generator(model, tokenizer)) {
+      int[] whole = new int[CONTEXT];
+      Arrays.fill(whole, 40);
+      generator.generate(whole, GenerationOptions.greedy(5), listener);
+      assertEquals(List.of(), heard, "no room for a token, so the prompt is not read");
+      generator.generate(new int[] {40, 41, 42}, GenerationOptions.greedy(5), listener);
+      assertEquals(List.of("prompt of 3", "text"), heard);
+    }
+  }
+
+  @Test
   void generationEndsWhereTheContextDoes() {
     int[] prompt = new int[CONTEXT - 3];
     Arrays.fill(prompt, 40);
