@@ -97,6 +97,24 @@ struct AddOp {
   rora_activation* target;
 };
 
+// One thread's multiplications and additions in registers alone.
+struct PeakOp {
+  rora_dtype dtype;
+  int64_t rounds;
+  const float* start;  // [kPeakFloats], near 1: unknown to the compiler
+  float result;        // so that the loop has one
+  double flop;         // receives the FLOP done
+};
+constexpr int64_t kPeakFloats = 256;
+
+// One pass over `count` floats, a multiple of kStreamFloats, by all threads.
+struct StreamOp {
+  int64_t count;
+  const float* values;
+  float* results;  // [threads]
+};
+constexpr int64_t kStreamFloats = 256;
+
 struct KernelTable {
   const char* name;  // the instruction set, as rora_context_isa() reports it
   void (*linear_shrink)(rora_context&, const LinearOp&);    // batch, x
@@ -117,6 +135,8 @@ struct KernelTable {
   void (*sum_of_squares)(rora_context&, const SumOfSquaresOp&);
   void (*adamw)(rora_context&, const AdamwOp&);
   void (*add)(rora_context&, const AddOp&);
+  void (*peak)(PeakOp&);  // of the calling thread
+  void (*stream)(rora_context&, const StreamOp&);
 };
 
 // cpu/reference: plain loops, sums in double; the specification.

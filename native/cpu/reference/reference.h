@@ -25,5 +25,7 @@ void reference_cross_entropy(rora_context& context, const CrossEntropyOp& op);
 void reference_sum_of_squares(rora_context& context, const SumOfSquaresOp& op);
 void reference_adamw(rora_context& context, const AdamwOp& op);
 void reference_add(rora_context& context, const AddOp& op);
+void reference_peak(PeakOp& op);
+void reference_stream(rora_context& context, const StreamOp& op);
 
 }  // namespace rora

@@ -30,6 +30,8 @@ const KernelTable& reference_kernels() {
       .sum_of_squares = reference_sum_of_squares,
       .adamw = reference_adamw,
       .add = reference_add,
+      .peak = reference_peak,
+      .stream = reference_stream,
   };
   return table;
 }

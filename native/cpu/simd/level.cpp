@@ -5,6 +5,7 @@
 #include "cpu/simd/embedding.h"
 #include "cpu/simd/linear.h"
 #include "cpu/simd/loss.h"
+#include "cpu/simd/measure.h"
 #include "cpu/simd/optimizer.h"
 #include "cpu/simd/rmsnorm.h"
 #include "cpu/simd/rope.h"
@@ -55,6 +56,8 @@ constexpr KernelTable kTable = {
     .sum_of_squares = sum_of_squares,
     .adamw = adamw,
     .add = add,
+    .peak = peak,
+    .stream = stream,
 };
 
 }  // namespace RORA_LEVEL
