@@ -201,8 +201,7 @@ class RoraContextTest {
       RoraException type =
           assertThrows(RoraException.class, () -> context.measurePeak(DataType.F16));
       assertTrue(type.getMessage().contains("must be RORA_F32 or RORA_BF16"), type.getMessage());
-      RoraException bytes =
-          assertThrows(RoraException.class, () -> context.measureBandwidth(100));
+      RoraException bytes = assertThrows(RoraException.class, () -> context.measureBandwidth(100));
       assertTrue(bytes.getMessage().contains("bytes=100"), bytes.getMessage());
     }
   }
