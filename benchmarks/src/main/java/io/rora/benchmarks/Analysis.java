@@ -1,6 +1,7 @@
 package io.rora.benchmarks;
 
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -8,6 +9,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.TreeMap;
+import java.util.function.ToDoubleFunction;
 
 /** What a set of measurements says: ratios, means, shares of the peak, growth. */
 final class Analysis {
@@ -179,14 +181,11 @@ final class Analysis {
 
   /** Three sizes make a line that could be wrong. */
   private static Optional<Growth> growth(
-      String over,
-      String what,
-      List<Measurement> members,
-      java.util.function.ToDoubleFunction<Measurement> size) {
+      String over, String what, List<Measurement> members, ToDoubleFunction<Measurement> size) {
     List<Fit.Point> points =
         members.stream()
             .map(m -> new Fit.Point(size.applyAsDouble(m), m.median()))
-            .sorted(java.util.Comparator.comparingDouble(Fit.Point::size))
+            .sorted(Comparator.comparingDouble(Fit.Point::size))
             .toList();
     return points.stream().mapToDouble(Fit.Point::size).distinct().count() < 3
         ? Optional.empty()

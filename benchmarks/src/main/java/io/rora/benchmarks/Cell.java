@@ -1,5 +1,6 @@
 package io.rora.benchmarks;
 
+import io.rora.kernels.DataType;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -169,9 +170,7 @@ record Cell(Class<?> benchmark, Map<String, String> parameters, List<String> imp
   /** A step; a model that is too large for the memory is cut. */
   private static Cell step(ModelShape model, int documents) {
     int tokens = documents * DOCUMENT;
-    int layers =
-        TrainingStep.layersWithin(
-            model, io.rora.kernels.DataType.BF16, tokens, 32, 0.6 * Machine.bytes());
+    int layers = TrainingStep.layersWithin(model, DataType.BF16, tokens, 32, 0.6 * Machine.bytes());
     return of(
         TrainingStep.class,
         List.of(Peers.RORA),

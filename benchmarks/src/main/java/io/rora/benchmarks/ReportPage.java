@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -20,6 +21,9 @@ import java.util.stream.Collectors;
 final class ReportPage {
   // The version in the web jar's path; a test sees that it is the one on the class path.
   private static final String UPLOT = "/META-INF/resources/webjars/uplot/1.6.30/dist/";
+
+  // More lines than that cannot be told apart.
+  private static final int MOST_SERIES = 12;
 
   private ReportPage() {}
 
@@ -142,7 +146,7 @@ final class ReportPage {
       List<Analysis.Comparison> sorted = new ArrayList<>(analysis.comparisons());
       sorted.removeIf(c -> c.ratio(peer).isEmpty());
       ToDoubleFunction<Analysis.Comparison> ratio = c -> c.ratio(peer).getAsDouble();
-      sorted.sort(java.util.Comparator.comparingDouble(ratio));
+      sorted.sort(Comparator.comparingDouble(ratio));
       for (int i = 0; i < sorted.size(); i++) {
         Measurement m = sorted.get(i).ours();
         double x = sorted.size() == 1 ? 50 : 100.0 * i / (sorted.size() - 1);
@@ -191,10 +195,16 @@ final class ReportPage {
     series.computeIfAbsent(name, key -> new ArrayList<>()).add(point);
   }
 
+  /** The series of at least so many points; of many series those of most points. */
   private static Map<String, List<List<Object>>> longEnough(
       Map<String, List<List<Object>>> series, int least) {
-    series.values().removeIf(points -> points.size() < least);
-    return series;
+    Map<String, List<List<Object>>> kept = new LinkedHashMap<>();
+    series.entrySet().stream()
+        .filter(e -> e.getValue().size() >= least)
+        .sorted(Comparator.comparingInt(e -> -e.getValue().size()))
+        .limit(MOST_SERIES)
+        .forEach(e -> kept.put(e.getKey(), e.getValue()));
+    return kept;
   }
 
   /** One pass over the template, so that nothing inserted is searched for marks again. */
