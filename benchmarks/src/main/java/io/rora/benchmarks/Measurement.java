@@ -25,6 +25,8 @@ record Measurement(
     List<Double> seconds,
     List<Double> perSecond,
     List<String> jvmArguments) {
+  private static final String PACKAGE = Measurement.class.getPackageName() + ".";
+
   /**
    * Reads a file of JMH's.
    *
@@ -43,10 +45,11 @@ record Measurement(
   }
 
   private static Measurement of(Path file, JsonNode entry) throws IOException {
-    String[] name = entry.path("benchmark").asText().split("\\.", -1);
+    String benchmark = entry.path("benchmark").asText();
     JsonNode metric = entry.path("primaryMetric");
-    if (name.length < 2 || metric.path("rawData").isEmpty()) {
-      throw new IOException(file + ": an entry has no benchmark or no rawData, so it is not JMH's");
+    if (!benchmark.startsWith(PACKAGE) || metric.path("rawData").isEmpty()) {
+      throw new IOException(
+          file + ": the entry \"" + benchmark + "\" is no result of a benchmark of this jar");
     }
     Map<String, String> parameters = new TreeMap<>();
     entry
@@ -57,7 +60,7 @@ record Measurement(
     List<String> arguments = new ArrayList<>();
     entry.path("jvmArgs").forEach(argument -> arguments.add(argument.asText()));
     return new Measurement(
-        name[name.length - 2],
+        benchmark.substring(PACKAGE.length(), benchmark.lastIndexOf('.')),
         parameters,
         raw(metric, unit),
         raw(entry.path("secondaryMetrics").path("perSecond"), 1),

@@ -122,10 +122,11 @@ class AnalysisTest {
     IOException object = assertThrows(IOException.class, () -> Measurement.read(file));
     assertTrue(object.getMessage().contains("other.json: is no result"), object.getMessage());
     Files.writeString(file, "[{\"benchmark\": \"a.B.run\"}]");
-    assertThrows(IOException.class, () -> Measurement.read(file));
+    IOException foreign = assertThrows(IOException.class, () -> Measurement.read(file));
+    assertTrue(foreign.getMessage().contains("\"a.B.run\" is no result"), foreign.getMessage());
     Files.writeString(
         file,
-        "[{\"benchmark\": \"a.B.run\", \"primaryMetric\":"
+        "[{\"benchmark\": \"io.rora.benchmarks.B.run\", \"primaryMetric\":"
             + " {\"scoreUnit\": \"ops/s\", \"rawData\": [[1]]}}]");
     IOException unit = assertThrows(IOException.class, () -> Measurement.read(file));
     assertTrue(unit.getMessage().contains("-bm avgt"), unit.getMessage());
