@@ -64,11 +64,9 @@ public class CrossEntropy extends LayerOperator {
     TensorVector inputs = new TensorVector(x);
     return Side.of(
         () -> {
-          try (Tensor loss = loss(x, weight, labels);
-              TensorVector gradient = gradient(loss, inputs)) {
-            loss.numel();
-            gradient.size();
-          }
+          Tensor loss = loss(x, weight, labels);
+          gradient(loss, inputs).close();
+          loss.close();
         },
         () -> {
           Tensor loss = loss(x, weight, labels);
@@ -96,7 +94,10 @@ public class CrossEntropy extends LayerOperator {
   }
 
   private static TensorVector gradient(Tensor loss, TensorVector inputs) {
-    return torch.grad(
-        new TensorVector(loss), inputs, new TensorVector(), new BoolOptional(), false, false);
+    try (TensorVector outputs = new TensorVector(loss);
+        TensorVector ones = new TensorVector();
+        BoolOptional keep = new BoolOptional()) {
+      return torch.grad(outputs, inputs, ones, keep, false, false);
+    }
   }
 }

@@ -111,6 +111,8 @@ public final class Main {
       org.openjdk.jmh.Main.main(args);
       return;
     }
+    String[] quiet = Operator.QUIET.substring(2).split("=", -1);
+    System.setProperty(quiet[0], quiet[1]);
     int status = run(Arrays.asList(args), System.out, System.err);
     if (status != 0) {
       System.exit(status);

@@ -37,11 +37,17 @@ import org.openjdk.jmh.annotations.Warmup;
 @Fork(
     value = 1,
     jvmArgsAppend = {
-      // JavaCPP would keep native memory below the heap's limit.
-      "-Dorg.bytedeco.javacpp.maxBytes=0",
-      "-Dorg.bytedeco.javacpp.maxPhysicalBytes=0"
+      Operator.NO_LIMIT,
+      Operator.NO_PHYSICAL_LIMIT,
+      Operator.QUIET,
     })
 public abstract class Operator {
+  // JavaCPP would keep native memory below the heap's limit ...
+  static final String NO_LIMIT = "-Dorg.bytedeco.javacpp.maxBytes=0";
+  static final String NO_PHYSICAL_LIMIT = "-Dorg.bytedeco.javacpp.maxPhysicalBytes=0";
+  // ... and warn at every start that the peers were built with its version before.
+  static final String QUIET = "-Dorg.bytedeco.javacpp.logger=slf4j";
+
   /** The implementation, or several joined by {@code +}. */
   @Param(Peers.RORA)
   public String impl;

@@ -107,8 +107,9 @@ final class Suite {
             .verbosity(VerboseMode.SILENT)
             .jvmArgsAppend(
                 Machine.PROPERTY + machine,
-                "-Dorg.bytedeco.javacpp.maxBytes=0",
-                "-Dorg.bytedeco.javacpp.maxPhysicalBytes=0");
+                Operator.NO_LIMIT,
+                Operator.NO_PHYSICAL_LIMIT,
+                Operator.QUIET);
     if (!cell.impls().isEmpty()) {
       options
           .warmupIterations(sides)
