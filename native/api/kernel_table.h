@@ -108,6 +108,24 @@ struct RowsOp {
   bool add;               // panels_to_rows: rows += panels
 };
 
+// One thread's multiplications and additions in registers alone.
+struct PeakOp {
+  rora_dtype dtype;
+  int64_t rounds;
+  const float* start;  // [kPeakFloats], near 1: unknown to the compiler
+  float result;        // so that the loop has one
+  double flop;         // receives the FLOP done
+};
+constexpr int64_t kPeakFloats = 256;
+
+// One pass over `count` floats, a multiple of kStreamFloats, by all threads.
+struct StreamOp {
+  int64_t count;
+  const float* values;
+  float* results;  // [threads]
+};
+constexpr int64_t kStreamFloats = 256;
+
 struct KernelTable {
   const char* name;  // the instruction set, as rora_context_isa() reports it
   void (*linear_shrink)(rora_context&, const LinearOp&);    // batch, x
@@ -130,6 +148,8 @@ struct KernelTable {
   void (*add)(rora_context&, const AddOp&);
   void (*rows_to_panels)(rora_context&, const RowsOp&);  // zeroes lanes past the last token
   void (*panels_to_rows)(rora_context&, const RowsOp&);
+  void (*peak)(PeakOp&);  // of the calling thread
+  void (*stream)(rora_context&, const StreamOp&);
 };
 
 // cpu/reference: plain loops, sums in double; the specification.

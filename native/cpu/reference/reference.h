@@ -27,5 +27,7 @@ void reference_adamw(rora_context& context, const AdamwOp& op);
 void reference_add(rora_context& context, const AddOp& op);
 void reference_rows_to_panels(rora_context& context, const RowsOp& op);
 void reference_panels_to_rows(rora_context& context, const RowsOp& op);
+void reference_peak(PeakOp& op);
+void reference_stream(rora_context& context, const StreamOp& op);
 
 }  // namespace rora

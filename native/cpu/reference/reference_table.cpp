@@ -32,6 +32,8 @@ const KernelTable& reference_kernels() {
       .add = reference_add,
       .rows_to_panels = reference_rows_to_panels,
       .panels_to_rows = reference_panels_to_rows,
+      .peak = reference_peak,
+      .stream = reference_stream,
   };
   return table;
 }

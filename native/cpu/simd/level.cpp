@@ -7,6 +7,7 @@
 #include "cpu/simd/embedding.h"
 #include "cpu/simd/linear.h"
 #include "cpu/simd/loss.h"
+#include "cpu/simd/measure.h"
 #include "cpu/simd/optimizer.h"
 #include "cpu/simd/rmsnorm.h"
 #include "cpu/simd/rope.h"
@@ -59,6 +60,8 @@ constexpr KernelTable kTable = {
     .add = add,
     .rows_to_panels = rows_to_panels,
     .panels_to_rows = panels_to_rows,
+    .peak = peak,
+    .stream = stream,
 };
 
 }  // namespace RORA_LEVEL

@@ -10,6 +10,7 @@
 #include "rora/layers.h"
 #include "rora/linear.h"
 #include "rora/loss.h"
+#include "rora/measure.h"
 #include "rora/optimizer.h"
 #include "rora/weight.h"
 

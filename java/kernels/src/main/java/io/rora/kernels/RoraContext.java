@@ -256,6 +256,30 @@ public final class RoraContext implements AutoCloseable {
     return staging.scalar();
   }
 
+  /**
+   * Measures the arithmetic peak, in FLOP per second: a loop that multiplies and adds in registers
+   * alone, on all threads, with the instruction that this context's kernels use for the type. Takes
+   * about a quarter of a second.
+   *
+   * @param type F32 or BF16
+   */
+  public double measurePeak(DataType type) {
+    check(Rora.rora_measure_peak(handle(), type.code(), staging.scalarPointer()));
+    return staging.scalar();
+  }
+
+  /**
+   * Measures the memory's bandwidth, in bytes per second: all threads read a buffer from end to
+   * end.
+   *
+   * @param bytes of the buffer, allocated for the call, at least 1 MiB; 0 takes four times what the
+   *     system says of the last cache, at least 256 MiB
+   */
+  public double measureBandwidth(long bytes) {
+    check(Rora.rora_measure_bandwidth(handle(), bytes, staging.scalarPointer()));
+    return staging.scalar();
+  }
+
   /** Frees everything made on this context, then the context. A second call does nothing. */
   @Override
   public void close() {

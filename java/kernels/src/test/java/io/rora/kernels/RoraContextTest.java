@@ -181,4 +181,28 @@ class RoraContextTest {
   static final class BindingsWithoutLibrary {
     private BindingsWithoutLibrary() {}
   }
+
+  @Test
+  void measurementsAreOfTheRightOrder() {
+    try (RoraContext context = RoraContext.open("cpu", 1)) {
+      for (DataType type : List.of(DataType.F32, DataType.BF16)) {
+        double peak = context.measurePeak(type);
+        assertTrue(peak > 1e7 && peak < 1e14, type + " " + peak);
+      }
+      double bandwidth = context.measureBandwidth(8 << 20);
+      assertTrue(bandwidth > 1e7 && bandwidth < 1e14, "" + bandwidth);
+      assertEquals(0, context.bytes());
+    }
+  }
+
+  @Test
+  void measurementsSayWhatIsWrong() {
+    try (RoraContext context = RoraContext.open("cpu", 1)) {
+      RoraException type =
+          assertThrows(RoraException.class, () -> context.measurePeak(DataType.F16));
+      assertTrue(type.getMessage().contains("must be RORA_F32 or RORA_BF16"), type.getMessage());
+      RoraException bytes = assertThrows(RoraException.class, () -> context.measureBandwidth(100));
+      assertTrue(bytes.getMessage().contains("bytes=100"), bytes.getMessage());
+    }
+  }
 }

@@ -28,6 +28,7 @@ import org.bytedeco.javacpp.tools.InfoMapper;
               "rora/layers.h",
               "rora/loss.h",
               "rora/optimizer.h",
+              "rora/measure.h",
               "rora/rora.h"
             },
             link = "rora"),

@@ -1,0 +1,73 @@
+package io.rora.benchmarks;
+
+import io.rora.kernels.DataType;
+import io.rora.kernels.RoraContext;
+import java.util.concurrent.TimeUnit;
+import org.openjdk.jmh.annotations.AuxCounters;
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.BenchmarkMode;
+import org.openjdk.jmh.annotations.Fork;
+import org.openjdk.jmh.annotations.Measurement;
+import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+import org.openjdk.jmh.annotations.Warmup;
+
+/**
+ * Arithmetic peak of all cores: a loop in registers alone, with the instruction that the kernels
+ * use for the type ({@link RoraContext#measurePeak}). The result is the counter {@code perSecond};
+ * the time is that of measuring it. JMH adds counters up over iterations, so there is one.
+ */
+@State(Scope.Thread)
+@BenchmarkMode(Mode.SingleShotTime)
+@OutputTimeUnit(TimeUnit.MICROSECONDS)
+@Warmup(iterations = 0)
+@Measurement(iterations = 1)
+@Fork(1)
+public class Peak {
+  /** What is multiplied. */
+  @Param({"F32", "BF16"})
+  public DataType dtype;
+
+  private RoraContext context;
+
+  /** JMH makes one. */
+  public Peak() {}
+
+  /** The result. */
+  @State(Scope.Thread)
+  @AuxCounters(AuxCounters.Type.EVENTS)
+  public static class Rate {
+    /** The flops of a second. */
+    public double perSecond;
+
+    /** JMH makes one. */
+    public Rate() {}
+  }
+
+  /** Opens the device. */
+  @Setup
+  public void open() {
+    context = RoraContext.open("cpu", Peers.threads());
+  }
+
+  /**
+   * Measures.
+   *
+   * @param rate receives the result
+   */
+  @Benchmark
+  public void run(Rate rate) {
+    rate.perSecond = context.measurePeak(dtype);
+  }
+
+  /** Frees everything. */
+  @TearDown
+  public void close() {
+    context.close();
+  }
+}
