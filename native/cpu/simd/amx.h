@@ -26,15 +26,24 @@ namespace rora::RORA_LEVEL {
 constexpr int64_t kStripRows = 32;  // of the left factor
 constexpr int64_t kStep = 32;       // of the reduction in one product
 constexpr int64_t kStepBytes = kStripRows * kStep * 2;
+constexpr int64_t kRowBytes = kStep * 2;  // of a packed row
 constexpr int64_t kStepPanelBytes = kStep * kPanel * 2;
 
 // A stretch of the reduction: `steps` whole ones, then, where tail is not NULL, one whose operand
 // is a copy filled up with zeros.
 struct TileRun {
-  const char* w;  // [steps][32][32] bf16
-  const char* x;  // a panel's rows from the first one of the stretch on
+  const char* w;      // packed, or rows as they lie in memory
+  int64_t row, step;  // bytes from one row of w, and from one step of it, to the next
+  const char* x;      // a panel's rows from the first one of the stretch on
   int64_t steps;
   const char* tail;
+  int64_t next;  // bytes from x to the same rows of the panel that comes next
+};
+
+// Which of the 64 lines of a step's operand a sweep fetches ahead of time, from the next panel: all
+// sweeps over a panel together fetch all. L3 is too far away to wait for.
+struct Ahead {
+  int first, count;
 };
 
 #if defined(__AMX_BF16__)
@@ -61,19 +70,20 @@ struct TileSession {
   const bool open;
 };
 
-static inline void tile_step(const char* w, const char* x) {
+static inline void tile_step(const char* w, int64_t row, const char* x) {
   _tile_loadd(6, x, 4 * kPanel);
-  _tile_loadd(4, w, 64);
+  _tile_loadd(4, w, row);
   _tile_dpbf16ps(0, 4, 6);
   _tile_loadd(7, x + 64, 4 * kPanel);
   _tile_dpbf16ps(1, 4, 7);
-  _tile_loadd(5, w + kStepBytes / 2, 64);
+  _tile_loadd(5, w + 16 * row, row);
   _tile_dpbf16ps(2, 5, 6);
   _tile_dpbf16ps(3, 5, 7);
 }
 
 // Tokens [lane, lane + 32); acc has rows of 64.
-static inline void tile_runs(const TileRun* runs, int count, int lane, float* acc, bool add) {
+static inline void tile_runs(const TileRun* runs, int count, int lane, const Ahead& ahead,
+                             float* acc, bool add) {
   float *top = acc + lane, *bottom = top + 16 * kPanel;
   if (add) {
     _tile_loadd(0, top, 4 * kPanel);
@@ -88,9 +98,13 @@ static inline void tile_runs(const TileRun* runs, int count, int lane, float* ac
   }
   for (int r = 0; r < count; ++r) {
     const char *w = runs[r].w, *x = runs[r].x + lane * 4;
-    for (int64_t s = 0; s < runs[r].steps; ++s, w += kStepBytes, x += kStepPanelBytes)
-      tile_step(w, x);
-    if (runs[r].tail) tile_step(w, runs[r].tail + lane * 4);
+    const char* next = runs[r].x + runs[r].next + ahead.first * 64;
+    for (int64_t s = 0; s < runs[r].steps; ++s) {
+      tile_step(w, runs[r].row, x);
+      for (int i = 0; i < ahead.count; ++i) __builtin_prefetch(next + i * 64, 0, 2);
+      w += runs[r].step, x += kStepPanelBytes, next += kStepPanelBytes;
+    }
+    if (runs[r].tail) tile_step(w, runs[r].row, runs[r].tail + lane * 4);
   }
   _tile_stored(0, top, 4 * kPanel);
   _tile_stored(1, top + 16, 4 * kPanel);
@@ -144,7 +158,7 @@ struct TileSession {
   explicit TileSession(bool) {}
 };
 
-static inline void tile_runs(const TileRun*, int, int, float*, bool) {}
+static inline void tile_runs(const TileRun*, int, int, const Ahead&, float*, bool) {}
 static inline void transpose_32(const uint16_t*, int64_t, uint16_t*) {}
 
 #endif

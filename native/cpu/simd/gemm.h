@@ -21,7 +21,7 @@
 namespace rora::RORA_LEVEL {
 
 constexpr int64_t kGroupPanels = 16;   // whose sums wait together
-constexpr int64_t kPassColumns = 640;  // of k that matrix tiles add up in registers
+constexpr int64_t kPassColumns = 352;  // of k that matrix tiles add up in registers
 constexpr int kMaxPieces = 24;
 constexpr int64_t kMaskRows = 256;
 
@@ -107,11 +107,12 @@ static inline Piece next_piece(const PanelJob& job, TileKind kind, Cursor& curso
 struct Chunk {
   Piece piece[kMaxPieces];
   int count = 0;
-  bool last = false;  // of the job
+  int64_t panels = 0;  // that it is packed for
+  bool last = false;   // of the job
 };
 
-static inline Block block_of(const Piece& piece, int64_t n, int64_t rows) {
-  return {piece.segment->w, n, rows, piece.k, piece.count};
+static inline Block block_of(const Piece& piece, int64_t n, int64_t rows, int64_t panels) {
+  return {piece.segment->w, n, rows, piece.k, piece.count, panels};
 }
 
 static inline void plan_chunk(const PanelJob& job, TileKind kind, int64_t rows, Cursor& cursor,
@@ -188,7 +189,7 @@ static inline void multiply_strips(const Chunk& chunk, TileKind kind, int64_t n,
   for (int p = 0; p < chunk.count; ++p) {
     const Piece& piece = chunk.piece[p];
     const float* x = operand(piece, kind, panel, dropout, scratch);
-    const Block block = block_of(piece, n, rows);
+    const Block block = block_of(piece, n, rows, chunk.panels);
     for (int64_t i = 0; i < rows; i += kTileRows) {
       const Strip strip = strip_at(kind, block, piece.words, piece.packed, i);
 #if defined(__AVX512BF16__)
@@ -213,6 +214,7 @@ static inline char* tile_operand(const Piece& piece, int64_t panel, const Dropou
       reinterpret_cast<const char*>(panel_data<uint16_t>(*s.x, panel) + (s.row + piece.k) * kPanel);
   run.steps = whole / kStep;
   run.tail = nullptr;
+  run.next = panel_stride(*s.x) * 2;
   if (rest == 0) return copy;
   const int64_t bytes = round_up(rest, kStep) * kPanel * 2, used = even(rest) * kPanel * 2;
   copy_operand(s, true, panel, piece.k + whole, rest, dropout, mask,
@@ -230,9 +232,10 @@ static inline char* tile_operand(const Piece& piece, int64_t panel, const Dropou
 // Calls finish(i, rows, sums) for rows [i, i + rows) of the block as soon as the last pass over
 // them is done, if `last` says that no chunk follows.
 template <class Finish>
-static inline void multiply_tiles(const Chunk& chunk, int64_t rows, int64_t panel,
+static inline void multiply_tiles(const Chunk& chunk, int64_t n, int64_t rows, int64_t panel,
                                   const Dropout* dropout, const PanelScratch& scratch, float* acc,
                                   bool add, const Finish& finish) {
+  const int ahead = int(blocks_of(kStep * 2, 2 * blocks_of(rows, kStripRows)));
   for (int first = 0, last; first < chunk.count; first = last) {
     TileRun runs[kMaxPieces];
     char* copy = reinterpret_cast<char*>(scratch.x);
@@ -241,12 +244,17 @@ static inline void multiply_tiles(const Chunk& chunk, int64_t rows, int64_t pane
           tile_operand(chunk.piece[last], panel, dropout, scratch.mask, copy, runs[last - first]);
     const bool adds = add || first > 0, ends = chunk.last && last == chunk.count;
     for (int64_t i = 0; i < rows; i += kStripRows) {
-      for (int p = first; p < last; ++p)
-        runs[p - first].w =
-            reinterpret_cast<const char*>(chunk.piece[p].packed + i * chunk.piece[p].words);
+      for (int p = first; p < last; ++p) {
+        const Piece& piece = chunk.piece[p];
+        set_left(block_of(piece, n, rows, chunk.panels), piece.words, piece.packed, i,
+                 runs[p - first]);
+      }
       // Sums that are begun and ended here need no place of their own.
       float* sums = ends && !adds ? acc : acc + i * kPanel;
-      for (int lane = 0; lane < kPanel; lane += 32) tile_runs(runs, last - first, lane, sums, adds);
+      for (int half = 0; half < 2; ++half) {
+        const int sweep = int(i / kStripRows) * 2 + half;
+        tile_runs(runs, last - first, half * 32, {sweep * ahead, ahead}, sums, adds);
+      }
       if (ends) finish(i, min_of(kStripRows, rows - i), sums);
     }
   }
@@ -340,8 +348,9 @@ static inline void run_block(const PanelJob& job, TileKind kind, int64_t n, int6
       plan_chunk(job, kind, rows, cursor, scratch.packed, chunk);
       const bool whole = chunk.last && !add;  // W fits: any number of panels, one at a time
       if (whole) group_end = last;
+      chunk.panels = group_end - group;
       for (int p = 0; p < chunk.count; ++p)
-        pack_block(kind, block_of(chunk.piece[p], n, rows), chunk.piece[p].words,
+        pack_block(kind, block_of(chunk.piece[p], n, rows, chunk.panels), chunk.piece[p].words,
                    chunk.piece[p].packed);
       for (int64_t panel = group; panel < group_end; ++panel) {
         float* acc = scratch.acc + (whole ? 0 : panel - group) * acc_words;
@@ -349,7 +358,7 @@ static inline void run_block(const PanelJob& job, TileKind kind, int64_t n, int6
           finish_block(job, n + i, count, panel, total, dropout, scratch.mask, sums + i);
         };
         if (kind == TileKind::kTiles)
-          multiply_tiles(chunk, rows, panel, dropout, scratch, acc, add, finish);
+          multiply_tiles(chunk, n, rows, panel, dropout, scratch, acc, add, finish);
         else
           multiply_strips(chunk, kind, n, rows, panel, dropout, scratch, acc, add, finish);
       }

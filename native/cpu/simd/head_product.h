@@ -176,8 +176,14 @@ static inline void multiply_head(TileKind kind, const HeadLeft& left, const floa
   for (int64_t i = 0; i < left.rows; i += kStripRows) {
     const TileRun run = {
         reinterpret_cast<const char*>(left.factor.data) + i / kStripRows * steps * kStepBytes,
-        reinterpret_cast<const char*>(right), steps, nullptr};
-    for (int lane = 0; lane < kPanel; lane += 32) tile_runs(&run, 1, lane, out + i * kPanel, add);
+        kRowBytes,
+        kStepBytes,
+        reinterpret_cast<const char*>(right),
+        steps,
+        nullptr,
+        0};
+    for (int lane = 0; lane < kPanel; lane += 32)
+      tile_runs(&run, 1, lane, {0, 0}, out + i * kPanel, add);
   }
 }
 

@@ -139,9 +139,14 @@ static inline void add_outer_tiles(int64_t count, int64_t right_count, int64_t s
   for (int64_t i = 0; i < count; i += kStripRows) {
     const TileRun run = {
         reinterpret_cast<const char*>(scratch.strips) + i / kStripRows * steps * kStepBytes,
-        reinterpret_cast<const char*>(scratch.panel), steps, nullptr};
+        kRowBytes,
+        kStepBytes,
+        reinterpret_cast<const char*>(scratch.panel),
+        steps,
+        nullptr,
+        0};
     for (int lane = 0; lane < kPanel && lane < right_count; lane += 32)
-      tile_runs(&run, 1, lane, scratch.sums + i * kPanel, add);
+      tile_runs(&run, 1, lane, {0, 0}, scratch.sums + i * kPanel, add);
   }
 }
 

@@ -42,7 +42,7 @@ static inline Geometry geometry(TileKind kind) {
     case TileKind::kPairs:
       return {kTileRows, 96, 640, 8};
     default:
-      return {kStripRows, 192, 512, kStep};
+      return {kStripRows, 192, 288, kStep};
   }
 }
 
@@ -115,17 +115,20 @@ static inline const uint16_t* bf16_line(const Matrix& m, int64_t line, int64_t f
   return copy;
 }
 
-// Rows [n, n + rows), columns [k, k + count) of a factor: what is packed at once.
+// Rows [n, n + rows), columns [k, k + count) of a factor: what is packed at once, for so many
+// panels.
 struct Block {
   const Matrix& m;
-  int64_t n, rows, k, count;
+  int64_t n, rows, k, count, panels;
 };
 
-// Whether full strips of the block are read where they lie.
+// Whether full strips of the block are read where they lie. Matrix tiles like them packed, where
+// the lines of a tile are neighbours, but that pays only if more than two panels read them.
 static inline bool in_place(TileKind kind, const Block& b) {
   if (b.m.transposed || is_scaled(b.m)) return false;
   if (kind == TileKind::kFloats) return b.m.dtype == RORA_F32;
-  return kind == TileKind::kPairs && b.m.dtype == RORA_BF16 && b.count % 2 == 0;
+  if (b.m.dtype != RORA_BF16) return false;
+  return kind == TileKind::kPairs ? b.count % 2 == 0 : b.panels <= 4 && b.count % kStep == 0;
 }
 
 // Words that a row of `count` columns takes.
@@ -203,7 +206,8 @@ static inline void pack_columns(TileKind kind, const Block& b, int64_t words, fl
 static inline void pack_tile_rows(const Block& b, int64_t words, uint16_t* packed) {
   const int64_t strip = kStripRows * words * 2;
   uint16_t copy[kMaxLine];
-  for (int64_t i = 0; i < round_up(b.rows, kStripRows); ++i) {
+  const int64_t first = in_place(TileKind::kTiles, b) ? b.rows / kStripRows * kStripRows : 0;
+  for (int64_t i = first; i < round_up(b.rows, kStripRows); ++i) {
     uint16_t* target = packed + i / kStripRows * strip + i % kStripRows * kStep;
     const uint16_t* line = i < b.rows ? bf16_line(b.m, b.n + i, b.k, b.count, copy) : nullptr;
     for (int64_t k = 0; k < 2 * words; k += kStep, target += kStripRows * kStep) {
@@ -254,15 +258,27 @@ static inline void pack_block(TileKind kind, const Block& b, int64_t words, floa
     pack_rows(kind, b, words, packed);
 }
 
+// Where row n + i, column k of a block that is read in place stands.
+static inline const char* place_of(const Block& b, int64_t i) {
+  const int64_t bytes = b.m.dtype == RORA_F32 ? 4 : 2;
+  return static_cast<const char*>(b.m.data) + ((b.n + i) * b.m.stride + b.k) * bytes;
+}
+
 // Rows [i, i + 6) of a block.
 static inline Strip strip_at(TileKind kind, const Block& b, int64_t words, const float* packed,
                              int64_t i) {
-  if (i + kTileRows <= b.rows && in_place(kind, b)) {
-    const int64_t bytes = b.m.dtype == RORA_F32 ? 4 : 2;
-    const char* data = static_cast<const char*>(b.m.data);
-    return {data + ((b.n + i) * b.m.stride + b.k) * bytes, b.m.stride * bytes};
-  }
+  if (i + kTileRows <= b.rows && in_place(kind, b))
+    return {place_of(b, i), b.m.stride * (b.m.dtype == RORA_F32 ? 4 : 2)};
   return {reinterpret_cast<const char*>(packed + i * words), b.m.transposed ? 0 : words * 4};
+}
+
+// Rows [i, i + 32) of a block for matrix tiles.
+static inline void set_left(const Block& b, int64_t words, const float* packed, int64_t i,
+                            TileRun& run) {
+  const bool lies = i + kStripRows <= b.rows && in_place(TileKind::kTiles, b);
+  run.w = lies ? place_of(b, i) : reinterpret_cast<const char*>(packed + i * words);
+  run.row = lies ? b.m.stride * 2 : kRowBytes;
+  run.step = lies ? kRowBytes : kStepBytes;
 }
 
 }  // namespace rora::RORA_LEVEL
