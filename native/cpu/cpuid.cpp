@@ -8,16 +8,18 @@
 namespace rora {
 namespace {
 
+#if defined(__x86_64__)
 // Linux lends a process the tile registers, 8 KB a thread, only when it asks for them; a signal
 // stack that is too small for them, or an old kernel, is a reason for "no".
 bool may_use_tiles() {
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__linux__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
   return false;
 #endif
 }
+#endif
 
 CpuFeatures detect() {
   CpuFeatures found;

@@ -115,6 +115,37 @@ TEST(sizesBeyondEveryBlockAreWithinTheBounds) {
     deep.in = 50;
     deep.projections = {{1100, 100}};
     check_linear(with_options(deep, 1, dtype), level, kSeed);
+    // A block of rows whose share of W is packed in two parts.
+    LinearShape parts;
+    parts.tokens = 70;
+    parts.in = 2100;
+    parts.projections = {{193, 40, true}};
+    check_linear(with_options(parts, 0, dtype), level, kSeed);
+  });
+}
+
+// Few panels read weights where they lie, many read packed ones, and the sums of more than 16 wait
+// in groups: none of it changes a bit.
+TEST(aTokensOutputIsTheSameAmongAnyNumberOfTokens) {
+  for_each_dtype([](const std::string& level, rora_dtype dtype) {
+    if (level == "reference") return;  // takes tokens one by one, and long
+    LinearShape shape;
+    shape.tokens = 1100;
+    shape.in = 2100;
+    shape.projections = {{193, 40}};
+    const LinearData data(with_options(shape, 1, dtype), kSeed);
+    const std::vector<float> all = run_linear(data, level).projections[0].y;
+    for (const int64_t tokens : {200, 450}) {
+      LinearData some = data;
+      some.shape.tokens = tokens;
+      for (std::vector<float>* values : {&some.x, &some.old_dx})
+        values->resize(size_t(tokens * shape.in));
+      for (std::vector<float>* values : {&some.residual, &some.dy})
+        values->resize(size_t(tokens * 193));
+      some.order.resize(size_t(tokens));
+      EXPECT_SAME_BITS(run_linear(some, level).projections[0].y,
+                       std::vector<float>(all.begin(), all.begin() + tokens * 193));
+    }
   });
 }
 
