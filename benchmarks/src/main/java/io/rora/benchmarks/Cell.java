@@ -117,9 +117,7 @@ record Cell(Class<?> benchmark, Map<String, String> parameters, List<String> imp
     if (type.equals("F32")) {
       impls.add(Peers.OPENBLAS);
     }
-    if (rank > 0) {
-      impls.add(Peers.ROW_MAJOR);
-    }
+    impls.add(Peers.ROW_MAJOR);
     return of(operator, impls, "shape", shape, "tokens", tokens, "rank", rank, "dtype", type);
   }
 

@@ -1,64 +1,86 @@
 package io.rora.benchmarks;
 
-import io.rora.kernels.FloatMatrix;
-import io.rora.kernels.Linear;
+import io.rora.kernels.DataType;
 import io.rora.kernels.RoraContext;
+import io.rora.kernels.RowLinear;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.bytedeco.javacpp.FloatPointer;
 
 /**
- * {@link Linear}: the same kernels behind a conversion from row-major floats and back, for trainers
- * that keep such matrices. Its distance from {@link RoraLinear} is what that boundary costs.
+ * {@link RowLinear} on row-major floats of somebody else's, by address: the same kernels behind a
+ * conversion there and back. Its distance from {@link RoraLinear} is what that boundary costs.
  */
 final class RowMajorLinear implements Side {
   private final LinearOperands operands;
   private final boolean backward;
   private final RoraContext context = RoraContext.open("cpu", Peers.threads());
-  private final Linear linear;
-  private final FloatMatrix x;
-  private final FloatMatrix h;
-  private final FloatMatrix y;
-  private final FloatMatrix dy;
-  private final FloatMatrix dx;
-  private final FloatMatrix aGradient;
-  private final FloatMatrix bGradient;
+  private final RowLinear linear;
+  private final FloatPointer h;
+  private final FloatPointer y;
+  private final FloatPointer dx;
+  private final FloatPointer aGradient;
+  private final FloatPointer bGradient;
 
   RowMajorLinear(LinearOperands operands, boolean backward) {
-    if (operands.rank == 0) {
-      throw new IllegalArgumentException(
-          "impl=" + Peers.ROW_MAJOR + ", rank=0: the row-major functions need a rank of 1 or more");
-    }
     this.operands = operands;
     this.backward = backward;
+    int rank = operands.rank;
+    h = zeros((long) operands.tokens * rank);
+    y = zeros((long) operands.tokens * operands.out);
+    dx = zeros((long) operands.tokens * operands.in);
+    aGradient = zeros((long) rank * operands.in);
+    bGradient = zeros((long) operands.out * rank);
     linear =
-        new Linear(
+        context.rowLinear(
             RoraLinear.weight(context, operands.type, operands.out, operands.in, operands.w),
-            matrix(operands.rank, operands.in, operands.a),
-            matrix(operands.out, operands.rank, operands.b),
-            operands.gamma);
-    x = matrix(operands.tokens, operands.in, operands.x);
-    h = context.matrix(operands.tokens, operands.rank);
-    y = context.matrix(operands.tokens, operands.out);
-    dy = matrix(operands.tokens, operands.out, operands.dy);
-    dx = context.matrix(operands.tokens, operands.in);
-    aGradient = context.matrix(operands.rank, operands.in);
-    bGradient = context.matrix(operands.out, operands.rank);
-    linear.forward(x, h, y); // the backward pass reads h
+            rank,
+            DataType.F32,
+            operands.type);
+    if (rank > 0) {
+      linear.adapter(
+          operands.gamma, operands.a.address(), operands.in, operands.b.address(), rank);
+      linear.gradients(aGradient.address(), operands.in, bGradient.address(), rank);
+    }
+    forward(); // the backward pass reads h
   }
 
-  private FloatMatrix matrix(int rows, int columns, FloatPointer values) {
-    FloatMatrix matrix = context.matrix(rows, columns);
-    matrix.write(RoraLinear.toArray(values, (long) rows * columns));
-    return matrix;
+  private static FloatPointer zeros(long count) {
+    return new FloatPointer(Math.max(1, count)).zero().limit(count);
+  }
+
+  private void forward() {
+    linear.forward(
+        operands.tokens,
+        operands.x.address(),
+        operands.in,
+        h.address(),
+        operands.rank,
+        y.address(),
+        operands.out);
+  }
+
+  private void backward() {
+    linear.backward(
+        operands.tokens,
+        operands.x.address(),
+        operands.in,
+        h.address(),
+        operands.rank,
+        operands.dy.address(),
+        operands.out,
+        false,
+        dx.address(),
+        operands.in,
+        false);
   }
 
   @Override
   public void run() {
     if (backward) {
-      linear.backward(x, h, dy, aGradient, bGradient, dx);
+      backward();
     } else {
-      linear.forward(x, h, y);
+      forward();
     }
   }
 
@@ -66,24 +88,24 @@ final class RowMajorLinear implements Side {
   public Map<String, float[]> results() {
     run();
     Map<String, float[]> results = new LinkedHashMap<>();
+    int rows = operands.comparedRows();
     if (!backward) {
-      results.put("y", rows(y, operands.comparedRows()));
+      results.put("y", RoraLinear.toArray(y, (long) rows * operands.out));
       return results;
     }
-    results.put("dx", rows(dx, operands.comparedRows()));
-    results.put("dA", rows(aGradient, operands.rank));
-    results.put("dB", rows(bGradient, operands.out));
+    results.put("dx", RoraLinear.toArray(dx, (long) rows * operands.in));
+    if (operands.rank > 0) {
+      results.put("dA", RoraLinear.toArray(aGradient, aGradient.limit()));
+      results.put("dB", RoraLinear.toArray(bGradient, bGradient.limit()));
+    }
     return results;
-  }
-
-  private static float[] rows(FloatMatrix matrix, int rows) {
-    float[] values = new float[Math.toIntExact(rows * matrix.columns())];
-    matrix.memory().read(0, values, 0, values.length);
-    return values;
   }
 
   @Override
   public void close() {
     context.close();
+    for (FloatPointer pointer : new FloatPointer[] {h, y, dx, aGradient, bGradient}) {
+      pointer.deallocate();
+    }
   }
 }
