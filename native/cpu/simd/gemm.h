@@ -190,15 +190,20 @@ static inline void multiply_strips(const Chunk& chunk, TileKind kind, int64_t n,
     const Piece& piece = chunk.piece[p];
     const float* x = operand(piece, kind, panel, dropout, scratch);
     const Block block = block_of(piece, n, rows, chunk.panels);
+    const rora_activation& a = *piece.segment->x;
+    const int64_t next = x == scratch.x ? 0 : panel_stride(a) / (a.dtype == RORA_F32 ? 1 : 2);
     for (int64_t i = 0; i < rows; i += kTileRows) {
       const Strip strip = strip_at(kind, block, piece.words, piece.packed, i);
+      // Sixteen strips fetch the four lines of four rows.
+      const int64_t turn = i / kTileRows % 16;
+      const float* ahead = x + next + turn / 4 * kPanel + turn % 4 * 16;
 #if defined(__AVX512BF16__)
       if (kind == TileKind::kPairs) {
-        tile<PairWords>(piece.words, strip, x, acc + i * kPanel, add || p > 0);
+        tile<PairWords>(piece.words, strip, x, ahead, acc + i * kPanel, add || p > 0);
         continue;
       }
 #endif
-      tile<FloatWords>(piece.words, strip, x, acc + i * kPanel, add || p > 0);
+      tile<FloatWords>(piece.words, strip, x, ahead, acc + i * kPanel, add || p > 0);
     }
   }
   if (chunk.last) finish(0, rows, acc);

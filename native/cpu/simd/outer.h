@@ -125,10 +125,10 @@ static inline void add_outer_strips(TileKind kind, const float* rows, int64_t co
     float* sums = scratch.sums + i * kPanel;
 #if defined(__AVX512BF16__)
     if (kind == TileKind::kPairs)
-      tile<PairWords>(kPanel / 2, strip, panel, sums, add);
+      tile<PairWords>(kPanel / 2, strip, panel, panel, sums, add);
     else
 #endif
-      tile<FloatWords>(kPanel, strip, panel, sums, add);
+      tile<FloatWords>(kPanel, strip, panel, panel, sums, add);
     strip.data += kTileRows * strip.row_bytes;
   }
 }
