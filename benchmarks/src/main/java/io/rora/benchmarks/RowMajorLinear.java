@@ -38,8 +38,7 @@ final class RowMajorLinear implements Side {
             DataType.F32,
             operands.type);
     if (rank > 0) {
-      linear.adapter(
-          operands.gamma, operands.a.address(), operands.in, operands.b.address(), rank);
+      linear.adapter(operands.gamma, operands.a.address(), operands.in, operands.b.address(), rank);
       linear.gradients(aGradient.address(), operands.in, bGradient.address(), rank);
     }
     forward(); // the backward pass reads h

@@ -15,7 +15,8 @@ class RoraContextTest {
     try (RoraContext context = RoraContext.open("cpu", 3)) {
       assertEquals(3, context.threads());
       assertTrue(
-          List.of("reference", "portable", "avx2", "avx512", "avx512bf16", "amx").contains(context.isa()),
+          List.of("reference", "portable", "avx2", "avx512", "avx512bf16", "amx")
+              .contains(context.isa()),
           context.isa());
       assertTrue(RoraContext.version().matches("\\d+\\.\\d+\\.\\d+"), RoraContext.version());
     }
