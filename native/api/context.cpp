@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <thread>
 
 #include "api/guard.h"
@@ -17,51 +18,44 @@ namespace {
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kHugePage = int64_t(2) << 20;
 
-// The levels from the plainest on; each needs what the function says of the machine.
+// From the plainest on: a name, and whether this machine can run its kernels.
 struct Level {
   const char* name;
-  const KernelTable* table;
+  bool usable;
+  const KernelTable* (*table)();
 };
-
-constexpr int kLevels = 6;
-
-int levels_here(Level* levels) {
-  [[maybe_unused]] const CpuFeatures& cpu = cpu_features();
-  int count = 0;
-  const auto add = [&](bool usable, const KernelTable* table) {
-    if (usable && table) levels[count++] = {table->name, table};
-  };
-  add(true, &reference_kernels());
-  add(true, portable_kernels());
-#if defined(__x86_64__)
-  add(cpu.avx2, avx2_kernels());
-  add(cpu.avx512, avx512_kernels());
-  add(cpu.avx512bf16, avx512bf16_kernels());
-  add(cpu.amx, amx_kernels());
-#endif
-  return count;
-}
 
 // The best level the machine has, but none above the one RORA_MAX_ISA names.
 const KernelTable* choose_kernels() {
-  Level levels[kLevels];
-  const int count = levels_here(levels);
+  [[maybe_unused]] const CpuFeatures& cpu = cpu_features();
+  const Level levels[] = {
+    {"reference", true, [] { return &reference_kernels(); }},
+    {"portable", true, portable_kernels},
+#if defined(__x86_64__)
+    {"avx2", cpu.avx2, avx2_kernels},
+    {"avx512", cpu.avx512, avx512_kernels},
+    {"avx512bf16", cpu.avx512bf16, avx512bf16_kernels},
+    {"amx", cpu.amx, [] { return request_tiles() ? amx_kernels() : nullptr; }},
+#else
+    {"avx2", false, nullptr},
+    {"avx512", false, nullptr},
+    {"avx512bf16", false, nullptr},
+    {"amx", false, nullptr},
+#endif
+  };
   const char* cap = std::getenv("RORA_MAX_ISA");
-  if (cap == nullptr || *cap == '\0') return levels[count - 1].table;
-  const char* known[kLevels] = {"reference", "portable", "avx2", "avx512", "avx512bf16", "amx"};
-  int rank = -1;
-  for (int i = 0; i < kLevels; ++i)
-    if (std::strcmp(cap, known[i]) == 0) rank = i;
-  RORA_REQUIRE(
-      rank >= 0,
-      "RORA_MAX_ISA=%s: must be reference, portable, avx2, avx512, avx512bf16 or amx; unset it "
-      "to use the best this machine has",
-      cap);
-  const KernelTable* best = levels[0].table;
-  for (int i = 0; i < count; ++i)
-    for (int j = 0; j <= rank; ++j)
-      if (std::strcmp(levels[i].name, known[j]) == 0) best = levels[i].table;
-  return best;
+  int highest = int(std::size(levels)) - 1;
+  if (cap != nullptr && *cap != '\0') {
+    while (highest >= 0 && std::strcmp(levels[highest].name, cap) != 0) --highest;
+    RORA_REQUIRE(
+        highest >= 0,
+        "RORA_MAX_ISA=%s: must be reference, portable, avx2, avx512, avx512bf16 or amx; unset it "
+        "to use the best this machine has",
+        cap);
+  }
+  for (int i = highest;; --i)
+    if (levels[i].usable)
+      if (const KernelTable* table = levels[i].table()) return table;
 }
 
 void check_device(const char* device) {

@@ -119,19 +119,15 @@ void clear_row(rora_activation& a, int64_t row) {
 
 // An activation in a block of the workspace. What the block held must not matter: the rows that pad
 // an odd width or rank become zero here, all others are written before they are read.
-rora_activation activation_in(const Call& call, rora_row_workspace::Block& block, int64_t width) {
-  rora_activation a = {&call.context(),
-                       call.compute,
-                       call.tokens,
-                       call.tokens,
-                       width,
-                       call.rank,
-                       even(width) + even(call.rank),
-                       nullptr};
-  a.data = room(call.context(), block,
-                rora_activation_bytes(call.compute, call.tokens, width, call.rank));
+rora_activation activation_in(const Call& call, rora_row_workspace::Block& block, int64_t width,
+                              int64_t tail) {
+  rora_activation a = {
+      &call.context(),          call.compute, call.tokens, call.tokens, width, tail,
+      even(width) + even(tail), nullptr};
+  a.data =
+      room(call.context(), block, rora_activation_bytes(call.compute, call.tokens, width, tail));
   if (width < even(width)) clear_row(a, width);
-  if (call.rank < even(call.rank)) clear_row(a, even(width) + call.rank);
+  if (tail < even(tail)) clear_row(a, even(width) + tail);
   return a;
 }
 
@@ -221,8 +217,8 @@ void forward(const Call& call, const Rows& x, const Rows& a, const Rows& b, cons
   auto* next = static_cast<float*>(
       room(context, workspace.adapter, adapts ? (Tight::floats(a) + Tight::floats(b)) * 4 : 0));
   const Tight lora_A(a, &next), lora_B(b, &next);
-  rora_activation input = activation_in(call, workspace.x, call.in());
-  rora_activation output = activation_in(call, workspace.y, call.out());
+  rora_activation input = activation_in(call, workspace.x, call.in(), call.rank);
+  rora_activation output = activation_in(call, workspace.y, call.out(), 0);
   if (adapts) lora_A.fetch(context), lora_B.fetch(context);
   const Layer layer(call, lora_A.data, lora_B.data, nullptr, nullptr);
   into_panels(x, input, 0);
@@ -259,6 +255,8 @@ void backward(const Call& call, const Rows& x, const Rows& a, const Rows& b, con
   const bool adapts = call.rank > 0;
   RORA_REQUIRE(!adapts || (dA.data == nullptr) == (dB.data == nullptr),
                "dA and dB must be both given or both NULL");
+  RORA_REQUIRE(call.weight->gradient == nullptr,
+               "the weight is trained (rora_weight_train): rows give gradients of x, A and B only");
   const bool trains = adapts && dA.data != nullptr;
   const Rows inputs[] = {x, h, dy, a, b};
   check_backward(call, trains, inputs, dA, dB, dx);
@@ -281,19 +279,19 @@ void backward(const Call& call, const Rows& x, const Rows& a, const Rows& b, con
   if (call.tokens > 0) {
     const Layer layer(call, lora_A.data, lora_B.data, trains ? a_gradient.data : nullptr,
                       trains ? b_gradient.data : nullptr);
-    rora_activation gradient = activation_in(call, workspace.y, call.out());
+    rora_activation gradient = activation_in(call, workspace.y, call.out(), call.rank);
     into_panels(dy, gradient, 0);
     LinearOp op{};
     op.linear = &layer.linear, op.dy = &gradient;
     rora_activation input{}, input_gradient{};
     if (trains) {
-      input = activation_in(call, workspace.x, call.in());
+      input = activation_in(call, workspace.x, call.in(), call.rank);
       into_panels(x, input, 0);
       into_panels(h, input, even(call.in()));
       op.x = &input;
     }
     if (dx.data != nullptr) {
-      input_gradient = activation_in(call, workspace.dx, call.in());
+      input_gradient = activation_in(call, workspace.dx, call.in(), 0);
       op.dx = &input_gradient;
     }
     context.kernels->linear_backward(context, op);

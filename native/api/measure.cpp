@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -31,10 +32,9 @@ double seconds(const Body& body) {
 }
 
 // One thread's best rate.
-double best_peak(const KernelTable& kernels, rora_dtype dtype) {
-  const std::vector<float> start(kPeakFloats, 1.0f);
+double best_peak(const KernelTable& kernels, rora_dtype dtype, const float* start) {
   PeakOp op{};
-  op.dtype = dtype, op.rounds = 1000, op.start = start.data();
+  op.dtype = dtype, op.rounds = 1000, op.start = start;
   const auto run = [&] { kernels.peak(op); };
   while (seconds(run) < kPieceSeconds) op.rounds *= 2;
   double best = 0;
@@ -46,10 +46,25 @@ double best_peak(const KernelTable& kernels, rora_dtype dtype) {
   return best;
 }
 
+// Numbers to calculate with, 1 to 1.5 as float and +-1 to +-1.5 as the two bf16 of a pair: the
+// clock of some processors depends on how many bits change.
+std::vector<float> peak_numbers() {
+  std::vector<float> numbers(kPeakFloats);
+  uint32_t random = 1;
+  for (float& number : numbers) {
+    random = random * 1664525u + 1013904223u;
+    const uint32_t bits = 0x3f803f80u | (random >> 9 & 0x003f003fu) | (random >> 3 & 0x8000u);
+    std::memcpy(&number, &bits, sizeof number);
+  }
+  return numbers;
+}
+
 double measure_peak(rora_context& context, rora_dtype dtype) {
+  const std::vector<float> start = peak_numbers();
   std::vector<double> best(size_t(context.pool->threads()));
-  parallel(*context.pool, int64_t(best.size()),
-           [&](int64_t i, int32_t) { best[size_t(i)] = best_peak(*context.kernels, dtype); });
+  parallel(*context.pool, int64_t(best.size()), [&](int64_t i, int32_t) {
+    best[size_t(i)] = best_peak(*context.kernels, dtype, start.data());
+  });
   return std::accumulate(best.begin(), best.end(), 0.0);
 }
 

@@ -8,19 +8,6 @@
 namespace rora {
 namespace {
 
-#if defined(__x86_64__)
-// Linux lends a process the tile registers, 8 KB a thread, only when it asks for them; a signal
-// stack that is too small for them, or an old kernel, is a reason for "no".
-bool may_use_tiles() {
-#if defined(__linux__)
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-#else
-  return false;
-#endif
-}
-#endif
-
 CpuFeatures detect() {
   CpuFeatures found;
 #if defined(__x86_64__)
@@ -39,9 +26,8 @@ CpuFeatures detect() {
   const bool dq = note(__builtin_cpu_supports("avx512dq"), "avx512dq");
   const bool vl = note(__builtin_cpu_supports("avx512vl"), "avx512vl");
   const bool bf16 = note(__builtin_cpu_supports("avx512bf16"), "avx512bf16");
-  const bool amx = note(
-      __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") && may_use_tiles(),
-      "amx");
+  const bool amx =
+      note(__builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16"), "amx");
   found.avx2 = avx2 && fma && f16c;
   found.avx512 = found.avx2 && f && bw && dq && vl;
   found.avx512bf16 = found.avx512 && bf16;
@@ -57,6 +43,15 @@ CpuFeatures detect() {
 const CpuFeatures& cpu_features() {
   static const CpuFeatures features = detect();
   return features;
+}
+
+bool request_tiles() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
 }
 
 }  // namespace rora

@@ -73,7 +73,7 @@ TEST(peakIsOfTheRightOrder) {
 
 TEST(vectorsRaiseThePeak) {
   const std::string best = levels().back();
-  if (best != "avx512" && best != "avx512bf16" && best != "avx2") return;
+  if (best == "reference" || best == "portable") return;
   const Context vectors(best, 1), plain("reference", 1);
   EXPECT(peak_of(vectors, RORA_F32) > 2 * peak_of(plain, RORA_F32));
 }

@@ -84,6 +84,8 @@ static inline void tile_step(const char* w, int64_t row, const char* x) {
 // Tokens [lane, lane + 32); acc has rows of 64.
 static inline void tile_runs(const TileRun* runs, int count, int lane, const Ahead& ahead,
                              float* acc, bool add) {
+  // The intrinsics do not say that they read memory: what was written before must be there.
+  __asm__ volatile("" ::: "memory");
   float *top = acc + lane, *bottom = top + 16 * kPanel;
   if (add) {
     _tile_loadd(0, top, 4 * kPanel);

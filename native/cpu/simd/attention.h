@@ -1,18 +1,17 @@
 // Causal attention over packed documents (arXiv:1706.03762), scores never stored as a whole
 // (arXiv:2205.14135: online softmax forward, recomputation backward).
 //
-//          64 query tokens (lanes)      A task owns one head and one panel of queries. For each
-//          panel of
-//   keys   +---------------------+      keys that any lane attends to, rows first .. last of it:
-//   64 at  | S = K Q, masked     |        S[j, lane] = sum_d K[d, j] Q[d, lane]     K broadcast
-//   a time | P = exp(S - max)    |        O[d, lane] = sum_j V[d, j] P[j, lane]     V broadcast
-//          +---------------------+      Softmax statistics are vertical.
+//         64 query tokens       A task owns one head and one panel of queries. For each panel of
+//   keys +------------------+   keys that any lane attends to, rows first .. last of it:
+//  64 at | S = K Q, masked  |     S[j, lane] = sum_d K[d, j] Q[d, lane]     K broadcast
+// a time | P = exp(S - max) |     O[d, lane] = sum_j V[d, j] P[j, lane]     V broadcast
+//        +------------------+   Softmax statistics are vertical.
 //
 // Backward in two passes without sums across tasks: dq with query lanes as above; dk and dv with
 // key lanes, where the roles are swapped and a key/value head's task loops over its query heads.
-// Per block of 64 x 64: 2, 3 and 4 products of 64 * 64 * head_dim; operands are widened into L2
-// once per block, about 4 % of that. Each output has one task and one order of sums. Reference:
-// cpu/reference/attention.cpp.
+// Per block of 64 x 64: 2, 3 and 4 products of 64 * 64 * head_dim (head_product.h says on what),
+// whose left factors are copied once per block where they must be. Each output has one task and one
+// order of sums. Reference: cpu/reference/attention.cpp.
 #pragma once
 
 #include "cpu/simd/head_product.h"
@@ -103,19 +102,20 @@ static inline int64_t attention_scratch_bytes(const AttentionOp& op) {
   return (8 * padded_dim(op.shape.head_dim) + 3 * kPanel + 8) * kPanel * int64_t(sizeof(float));
 }
 
-// A stretch of rows of one key panel.
+// A stretch of rows of one key panel: panel * 64 + first and so on are multiplied, and those from
+// used_first to used_last may be attended to.
 struct KeyBlock {
-  int64_t panel, first, count;  // rows panel * 64 + first ..
+  int64_t panel, first, count, used_first, used_last;
   int64_t row() const { return panel * kPanel + first; }
 };
 
 // Those that may be attended to. Pairs of tokens and tiles are taken whole: masks do the rest.
 static inline KeyBlock key_block(TileKind kind, int64_t panel, int64_t first_row,
                                  int64_t last_row) {
-  if (kind != TileKind::kFloats) return {panel, 0, kPanel};
   const int64_t base = panel * kPanel;
-  const int64_t first = max_of(first_row - base, 0);
-  return {panel, first, min_of(last_row - base, kPanel - 1) - first + 1};
+  const int64_t first = max_of(first_row - base, 0), last = min_of(last_row - base, kPanel - 1);
+  if (kind != TileKind::kFloats) return {panel, 0, kPanel, first, last};
+  return {panel, first, last - first + 1, first, last};
 }
 
 // The rows of a block as rows, or as words, of a left factor.
@@ -125,8 +125,13 @@ static inline HeadLeft block_rows(TileKind kind, HeadLeft left, const KeyBlock& 
   left.rows = block.count;
   return left;
 }
-static inline HeadLeft block_words(TileKind kind, HeadLeft left, const KeyBlock& block) {
-  if (kind != TileKind::kFloats) return left;
+static inline HeadLeft block_words(TileKind kind, HeadLeft left, const KeyBlock& block,
+                                   float* copy) {
+  if (kind != TileKind::kFloats) {
+    if (block.used_first > 0 || block.used_last < kPanel - 1)
+      clear_tokens(kind, left.rows, block.used_first, block.used_last, copy);
+    return left;
+  }
   left.factor.data += block.first;
   left.words = block.count;
   return left;
@@ -204,7 +209,8 @@ static inline void attend_panel(const AttentionOp& op, const KeyValues& kv, int6
     const Head key = {kv.matrix, p, kv.key_column + kv_row, dim};
     const Head value = {kv.matrix, p, kv.value_column + kv_row, dim};
     const HeadLeft k = block_rows(kind, left_by_tokens(kind, key, key_copy), block);
-    const HeadLeft v = block_words(kind, left_by_features(kind, value, value_copy), block);
+    const HeadLeft v =
+        block_words(kind, left_by_features(kind, value, value_copy), block, value_copy);
     multiply_head(kind, k, q, scores, false);
     mask_scores(ranges, block, score_scale(op), scores);
     online_softmax(block.count, scores, maximum, sum, factor);

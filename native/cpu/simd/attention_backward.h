@@ -1,6 +1,6 @@
 // The backward pass of attention.h:
-//   p = exp(s - lse),  dv = p dy,  ds = p o (dy v - delta),  delta = sum_d dy o y,  dq = ds k,  dk
-//   = ds q
+//   p = exp(s - lse),  dv = p dy,  ds = p o (dy v - delta),  delta = sum_d dy o y,
+//   dq = ds k,  dk = ds q
 // (arXiv:2205.14135, appendix B.2).
 #pragma once
 
@@ -64,10 +64,11 @@ static inline void query_gradient(const AttentionOp& op, int64_t head, int64_t p
       const vfloat lse = load(query.lse + lane), d = load(query.delta + lane);
       for (int64_t j = 0; j < block.count; ++j) {
         float* s = scores + j * kPanel + lane;
-        store(s, exp(load(s) - lse) * (load(products + j * kPanel + lane) - d));
+        const vfloat p = exp(load(s) - lse);  // 0 where masked, whatever the product is
+        store(s, p != 0.0f ? p * (load(products + j * kPanel + lane) - d) : vfloat{});
       }
     }
-    multiply_head(kind, block_words(kind, left_by_features(kind, key, key_rows), block),
+    multiply_head(kind, block_words(kind, left_by_features(kind, key, key_rows), block, key_rows),
                   scores_right(kind, scores, words), dq, true);
   }
   for (int lane = 0; lane < kPanel; ++lane) scales[lane] = scale;
@@ -88,7 +89,7 @@ static inline void key_lane_gradients(const LaneRanges& ranges, const QueryStati
       const vint key = lane_numbers(lane) + int32_t(keys);
       const vfloat p = (begin <= key) & (key <= end) ? exp(load(s) * scale - lse) : vfloat{};
       store(s, p);
-      store(d, p * (load(d) - delta));
+      store(d, p != 0.0f ? p * (load(d) - delta) : vfloat{});
     }
   }
 }
@@ -146,9 +147,11 @@ static inline void key_value_gradient(const AttentionOp& op, int64_t kv_head, in
                     products, false);
       key_lane_gradients(ranges, statistics, score_scale(op), keys, block.first, block.count,
                          scores, products);
-      multiply_head(kind, block_words(kind, left_by_features(kind, gradient, dy_rows), block),
+      multiply_head(kind,
+                    block_words(kind, left_by_features(kind, gradient, dy_rows), block, dy_rows),
                     scores_right(kind, scores, words), dv, true);
-      multiply_head(kind, block_words(kind, left_by_features(kind, query, query_rows), block),
+      multiply_head(kind,
+                    block_words(kind, left_by_features(kind, query, query_rows), block, query_rows),
                     scores_right(kind, products, words), dk, true);
     }
   }

@@ -1,8 +1,8 @@
 // Attention with a key/value cache. Prompts go through attention.h with the cache as key matrix. A
 // few queries over many keys would leave most query lanes unused, so for them keys are the lanes:
 //
-//   s[g, j] = sum_d q[g, d] K[d, j]     K rows as vectors, q broadcast, the group's query heads
-//   together o[g, d] = sum_j p[g, j] V[d, j]     lanes summed at the end
+//   s[g, j] = sum_d q[g, d] K[d, j]     K rows as vectors, q broadcast, the query heads of a group
+//   o[g, d] = sum_j p[g, j] V[d, j]     together; lanes are summed at the end
 //
 // Each key and value is read once per group of query heads: memory traffic is the limit.
 #pragma once
@@ -128,6 +128,9 @@ static inline void token_values(const AttentionOp& op, const TokenQuery& query, 
   for (int64_t panel = 0; panel < query.panel_count(); ++panel) {
     const T* values = panel_data<T>(*op.cache, query.first_panel() + panel);
     const float* weights = p + panel * kPanel;
+    // Rows that are not attended to have weight 0, but may hold what is not finite.
+    const int64_t base = (query.first_panel() + panel) * kPanel;
+    const bool whole = query.first <= base && base + kPanel - 1 <= query.last;
     for (int64_t d = 0; d < dim; d += 2) {
       float* even = sums + d * Heads * kLanes;
       float* odd = even + Heads * kLanes;
@@ -135,7 +138,12 @@ static inline void token_values(const AttentionOp& op, const TokenQuery& query, 
 #pragma GCC unroll 4
       for (int g = 0; g < Heads; ++g) sum[g] = {load(even + g * kLanes), load(odd + g * kLanes)};
       for (int lane = 0; lane < kPanel; lane += kLanes) {
-        const RowPair v = load_pair(values, (query.value_row + d) / 2, lane);
+        RowPair v = load_pair(values, (query.value_row + d) / 2, lane);
+        if (!whole) {
+          const vint row = lane_numbers(lane) + int32_t(base);
+          const vint used = (row >= int32_t(query.first)) & (row <= int32_t(query.last));
+          v = {used ? v.even : vfloat{}, used ? v.odd : vfloat{}};
+        }
 #pragma GCC unroll 4
         for (int g = 0; g < Heads; ++g) {
           const vfloat weight = load(weights + g * stride + lane);

@@ -4,10 +4,9 @@
 // features become words lane by lane (loaded, rounded or widened), and blocks of kLanes x kLanes
 // words are transposed in registers:
 //
-//   token 0   w0 w1 w2 ..          w0: token 0, 1, 2 ..      log2(kLanes) stages of shuffles, for
-//   16 token 1   w0 w1 w2 ..   --->   w1: token 0, 1, 2 ..      lanes 64 shuffles to a kilobyte:
-//   less
-//   ..                             ..                        than memory takes
+//   token 0  w0 w1 w2 ..        w0: token 0, 1, 2 ..     log2(kLanes) stages of shuffles, for 16
+//   token 1  w0 w1 w2 ..  --->  w1: token 0, 1, 2 ..     lanes 64 shuffles to a kilobyte: less
+//   ..                          ..                       than memory takes
 //
 // A task is one panel and kConvertWords word rows: kLanes tokens at a time, along their rows. Every
 // byte is read and written once. A range that begins or ends inside a pair leaves the pair's other

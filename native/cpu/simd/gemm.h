@@ -227,6 +227,7 @@ static inline char* tile_operand(const Piece& piece, int64_t panel, const Dropou
   __builtin_memset(copy + used, 0, uint64_t(bytes - used));
   if (rest > kStep) {
     run.x = copy;
+    run.next = 0;
     run.steps = round_up(rest, kStep) / kStep;
   } else {
     run.tail = copy;

@@ -37,7 +37,8 @@ static inline void head_tile(LeftFactor a, int64_t words, const float* b, float*
       for (int v = 0; v < kTileVectors; ++v) bv[v] = load(b + j * kPanel + lane + v * kLanes);
 #pragma GCC unroll 8
       for (int i = 0; i < Rows; ++i) {
-        const vfloat broadcast = splat(a.data[i * a.row_stride + j * a.word_stride]);
+        const vfloat broadcast = splat(
+            word_at(reinterpret_cast<const char*>(a.data + i * a.row_stride + j * a.word_stride)));
 #pragma GCC unroll 8
         for (int v = 0; v < kTileVectors; ++v)
           sum[i][v] = Words::multiply_add(sum[i][v], bv[v], broadcast);
@@ -161,6 +162,26 @@ static inline HeadLeft left_by_features(TileKind kind, const Head& h, float* cop
   }
   pack_token_pairs(pairs, h.dim, 2, 0, copy);
   return {{copy, 0, 0}, h.dim, 32};
+}
+
+// Makes zero of the tokens of a head as left_by_features has copied it that lie outside of [first,
+// last]: nobody attends to them, but what they hold may not be finite, and 0 times that is not 0.
+static inline void clear_tokens(TileKind kind, int64_t dim, int64_t first, int64_t last,
+                                float* copy) {
+  uint32_t keep_bits[kPanel / 2];
+  for (int64_t i = 0; i < kPanel / 2; ++i) {
+    const int64_t near = i / 16 * 32 + i % 16, far = near + 16;
+    keep_bits[i] = (first <= near && near <= last ? 0xffffu : 0u) |
+                   (first <= far && far <= last ? 0xffff0000u : 0u);
+  }
+  for (int64_t d = 0; d < dim; ++d)
+    for (int64_t i = 0; i < kPanel / 2; i += kLanes) {
+      float* p = kind == TileKind::kPairs
+                     ? copy + d * 32 + i
+                     : copy + (d / kStripRows * 2 + i / 16) * (kStepBytes / 4) +
+                           d % kStripRows * 16 + i % 16;
+      store_u32(p, load_u32(p) & load_u32(keep_bits + i));
+    }
 }
 
 // Rows of out up to a whole strip may be written with zeros.

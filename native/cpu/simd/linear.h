@@ -247,7 +247,20 @@ static inline void input_gradient(rora_context& context, const LinearOp& op) {
     run_jobs(context, masked + i, 1, op.dy->tokens, &dropout);
 }
 
+// Zero in the lanes behind the last token: they meet zero gradients, but a step that was not finite
+// may have left something there, and 0 times that is not 0.
+static inline void clear_unused_lanes(rora_activation& a) {
+  const int active = active_lanes(a.tokens, panels(a.tokens) - 1);
+  with_type(a, [&](auto type) {
+    auto* panel = panel_data<decltype(type)>(a, panels(a.tokens) - 1);
+    for (int64_t pair = 0; pair < a.rows / 2; ++pair)
+      for (int lane = active / kLanes * kLanes; lane < kPanel; lane += kLanes)
+        store_pair(panel, pair, lane, keep(load_pair(panel, pair, lane), lane, active));
+  });
+}
+
 static inline void linear_backward(rora_context& context, const LinearOp& op) {
+  if (op.x && op.x->tokens % kPanel != 0) clear_unused_lanes(*op.x);
   shrink_gradient(context, op);
   if (op.x) {
     weight_gradients(context, op);

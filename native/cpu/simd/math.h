@@ -45,9 +45,11 @@ static inline int active_lanes(int64_t tokens, int64_t panel) {
 // Up to so many tokens (a step of generation), operators leave the panel's other lanes alone.
 constexpr int64_t kFewTokens = 8;
 
-// The lanes that a forward operator computes: all vectors with tokens in them. What lies behind
-// stays as it is, finite, so that one token costs a quarter of a panel or less.
-static inline int computed_lanes(int active) { return int(round_up(active, kLanes)); }
+// The lanes of a panel that a forward operator computes: all, or for few tokens the vectors with
+// tokens in them, so that one costs a quarter of a panel or less.
+static inline int computed_lanes(int64_t tokens, int active) {
+  return tokens <= kFewTokens ? int(round_up(active, kLanes)) : int(kPanel);
+}
 
 // v in lanes below `active`, zero in the others.
 static inline vfloat keep(vfloat v, int lane, int active) {

@@ -43,6 +43,7 @@ constexpr double kBf16Round = 4.0 * 2 * 16 * 16 * 32;
 
 static inline float bf16_rounds(const float* start, int64_t rounds) {
   const TileSession session(true);
+  __asm__ volatile("" ::: "memory");  // as in amx.h
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);

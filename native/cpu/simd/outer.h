@@ -4,14 +4,11 @@
 //
 // The tiles of the panel GEMM again, with tokens as the reduction:
 //
-//              right, transposed: [tokens][64 j]     The side with fewer rows is transposed, 64 of
-//              +---------------------------+         its rows at a time, and plays the panel; a
-//              task
-//   other side | sums of 192 x 64          |         takes 192 rows of the other one. Floats of
-//   that [192 i]    |                           |         one are read where they lie; bf16 pairs,
-//   which [tokens]   +---------------------------+         are pairs of features, become pairs of
-//   tokens:
-//                                                    t and t + 16, so that no shuffle is needed.
+//         right: [tokens][64 j]      The side with fewer rows is transposed, 64 of its rows at a
+//          +-----------------+       time, and plays the panel; a task takes 192 rows of the other
+//   left   | sums, 192 x 64  |       one. Floats of that one are read where they lie; bf16 pairs,
+//  [192 i] |                 |       which are pairs of features, become pairs of tokens t and
+// [tokens] +-----------------+       t + 16, so that no shuffle is needed.
 //
 // Traffic: the larger side once for each 64 rows of the smaller one, which is once at ranks up to
 // 64. Reference: cpu/reference/linear.cpp.

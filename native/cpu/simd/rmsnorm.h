@@ -46,7 +46,7 @@ static inline void rmsnorm_forward(rora_context& context, const RmsNormOp& op) {
       using T = decltype(type);
       const T* source = panel_data<T>(x, panel);
       T* target = panel_data<T>(*op.y, panel);
-      for (int lane = 0; lane < computed_lanes(active); lane += kLanes) {
+      for (int lane = 0; lane < computed_lanes(x.tokens, active); lane += kLanes) {
         const vfloat r = keep(inverse_rms(source, x.width, op.eps, lane), lane, active);
         for (int64_t pair = 0; pair < even(x.width) / 2; ++pair) {
           const RowPair v = load_pair(source, pair, lane);
@@ -101,9 +101,10 @@ static inline void rmsnorm_weight_gradient(const RmsNormOp& op, int64_t row, con
   vfloat sum = {};
   for (int64_t panel = 0; panel < panels(op.x->tokens); ++panel) {
     const T *x = panel_data<T>(*op.x, panel), *dy = panel_data<T>(*op.dy, panel);
-    for (int lane = 0; lane < kPanel; lane += kLanes)
-      sum += load_row(dy, row, lane) *
-             as_stored(x, load_row(x, row, lane) * load(r + panel * kPanel + lane));
+    for (int lane = 0; lane < kPanel; lane += kLanes) {
+      const vfloat normed = as_stored(x, load_row(x, row, lane) * load(r + panel * kPanel + lane));
+      sum += load_row(dy, row, lane) * keep(normed, lane, active_lanes(op.x->tokens, panel));
+    }
   }
   op.weight_gradient[row] += sum_lanes(sum);
 }

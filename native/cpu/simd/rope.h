@@ -15,7 +15,7 @@ static inline void gather_angles(const RopeOp& op, int64_t panel, const float* t
                                  float* angles) {
   const int64_t half = op.rope->head_dim / 2;
   const int active = active_lanes(op.x->tokens, panel);
-  for (int lane = 0; lane < computed_lanes(active); ++lane) {
+  for (int lane = 0; lane < computed_lanes(op.x->tokens, active); ++lane) {
     const int64_t position = lane < active ? op.batch->positions[panel * kPanel + lane] : 0;
     for (int64_t i = 0; i < half; ++i)
       angles[i * kPanel + lane] = sign * table[position * half + i];
@@ -43,7 +43,7 @@ static inline void rope(rora_context& context, const RopeOp& op) {
     float* sines = cosines + half * kPanel;
     gather_angles(op, panel, op.rope->cosines.data(), 1.0f, cosines);
     gather_angles(op, panel, op.rope->sines.data(), op.inverse ? -1.0f : 1.0f, sines);
-    const int lanes = computed_lanes(active_lanes(op.x->tokens, panel));
+    const int lanes = computed_lanes(op.x->tokens, active_lanes(op.x->tokens, panel));
     with_type(*op.x, [&](auto type) {
       using T = decltype(type);
       T* x = panel_data<T>(*op.x, panel);

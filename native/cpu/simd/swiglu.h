@@ -1,5 +1,5 @@
-// SwiGLU (arXiv:2002.05202):  y = g s u,  s = sigmoid(g);  du = dy g s,  dg = dy u s (1 + g (1 -
-// s)).
+// SwiGLU (arXiv:2002.05202):
+//   y = g s u,  s = sigmoid(g);  du = dy g s,  dg = dy u s (1 + g (1 - s)).
 //
 // Element by element over pairs of rows, a task being a stretch of one panel's rows. Traffic: each
 // operand once. The pad row of an odd width and the unused lanes of a vector are written as zero.
@@ -60,7 +60,7 @@ static inline void swiglu_forward(rora_context& context, const SwigluOp& op) {
         return;
       }
       for (int64_t pair = first; pair < last; ++pair)
-        for (int lane = 0; lane < computed_lanes(active); lane += kLanes) {
+        for (int lane = 0; lane < computed_lanes(in.tokens, active); lane += kLanes) {
           const RowPair gate = load_pair(source, pair, lane);
           const RowPair up = load_pair(source, up_pair + pair, lane);
           RowPair y = {silu(gate.even) * up.even, silu(gate.odd) * up.odd};

@@ -1,15 +1,14 @@
 // The innermost products of the panel GEMM: some rows of a left factor times one panel of 64
 // tokens.
 //
-//   acc[i][lane] (+)= sum_j w(i, j) x[j][lane]         j counts words of four bytes: a float, or
-//   the
-//                                                     pair of bf16 (2j, 2j + 1) of the reduction
+//   acc[i][lane] (+)= sum_j w(i, j) x[j][lane]     j counts words of four bytes: a float, or the
+//                                                  pair of bf16 (2j, 2j + 1) of the reduction
 //
-//             x [words][64]          6 rows times 64 tokens are 24 AVX-512 accumulators. For each
-//             x0 x1 .......... x63   word: 4 loads of x, 6 broadcasts of w, 24 multiply-adds, so
-//   w    +----------------------+    their issue is the limit. The loop over words is unrolled by
-//  rows  | 6 x 64 accumulators  |    two: one word a turn costs 10 % (docs/performance-log.md).
-//        +----------------------+
+//          x [words][64]          6 rows times 64 tokens are 24 AVX-512 accumulators. For each
+//          x0 x1 ....... x63      word: 4 loads of x, 6 broadcasts of w, 24 multiply-adds, so
+//   w    +-------------------+    their issue is the limit. The loop over words is unrolled: one
+//  rows  | 6 x 64 sums       |    word a turn costs 10 % (docs/performance-log.md).
+//        +-------------------+
 //
 // amx.h has the same for matrix tiles. Reference: cpu/reference/linear.cpp.
 #pragma once

@@ -89,7 +89,8 @@ RORA_API rora_status rora_linear_backward(rora_linear* linear, const rora_batch*
  * What the linear operators on row-major memory need besides their arguments: x, y and dx in the
  * kernels' layout, and tight copies of adapter tensors that are not tight. It grows to the largest
  * call and serves any number of layers of one context; tokens (rounded up to 64) times (2
- * in_features + out_features + 2 rank) elements of the type computed in, at most.
+ * in_features + out_features + 2 rank, each rounded up to even) elements of the type computed in,
+ * beside the copies.
  */
 typedef struct rora_row_workspace rora_row_workspace;
 
@@ -140,6 +141,8 @@ typedef enum rora_row_sums {
  * The gradients of rora_linear_forward_rows:
  *
  *   dx = dy W + g lora_A,   g = scaling dy lora_B,   dA = g^T x,   dB = dy^T h
+ *
+ * The weight must not be trained (rora_weight_train).
  *
  * @param x     [tokens, in_features] and h [tokens, rank] of the forward pass; not looked at
  * without dA and dB
