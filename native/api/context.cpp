@@ -53,9 +53,11 @@ const KernelTable* choose_kernels() {
         "to use the best this machine has",
         cap);
   }
-  for (int i = highest;; --i)
-    if (levels[i].usable)
-      if (const KernelTable* table = levels[i].table()) return table;
+  for (int i = highest; i > 0; --i) {
+    const KernelTable* table = levels[i].usable ? levels[i].table() : nullptr;
+    if (table != nullptr) return table;
+  }
+  return &reference_kernels();
 }
 
 void check_device(const char* device) {
