@@ -93,10 +93,20 @@ public final class Main {
       return Integer.parseInt(text);
     }
 
-    /** The cells that are wanted. */
+    /** The cells that are wanted; refuses a pattern that matches none. */
     List<Cell> cells() {
-      return (full ? Cell.full() : Cell.standard())
-          .stream().filter(cell -> cell.isCeiling() || matches(cell)).toList();
+      List<Cell> all = full ? Cell.full() : Cell.standard();
+      if (all.stream().noneMatch(this::matches)) {
+        throw new UsageException(
+            "--only "
+                + only.pattern()
+                + ": none of the "
+                + all.size()
+                + " cells matches; they look like "
+                + all.get(all.size() - 1).describe()
+                + (full ? "" : ", and --full has more"));
+      }
+      return all.stream().filter(cell -> cell.isCeiling() || matches(cell)).toList();
     }
 
     private boolean matches(Cell cell) {
@@ -142,6 +152,7 @@ public final class Main {
   private static void compare(
       Comparison options, List<String> arguments, PrintStream out, PrintStream err)
       throws IOException {
+    List<Cell> cells = options.cells();
     List<String> missing = new ArrayList<>();
     List<String> loadable = Peers.loadable(missing);
     missing.forEach(message -> err.println("rora-bench: " + message));
@@ -153,7 +164,7 @@ public final class Main {
             options.full() ? Duration.ofDays(7) : LIMIT,
             1,
             err);
-    suite.run(options.cells().stream().map(cell -> cell.with(loadable)).toList());
+    suite.run(cells.stream().map(cell -> cell.with(loadable)).toList());
     suite.write(options.out());
     Analysis analysis = new Analysis(Measurement.read(options.out()));
     analysis.machine().forEach(out::println);
@@ -176,7 +187,15 @@ public final class Main {
       }
       all.addAll(Measurement.read(path));
     }
+    if (all.isEmpty()) {
+      throw new IOException(
+          String.join(", ", files.isEmpty() ? List.of(RESULTS.toString()) : files)
+              + ": no benchmark has left a result there; did it fail?");
+    }
     Path directory = Path.of(arguments.get(0));
+    if (Files.exists(directory) && !Files.isDirectory(directory)) {
+      throw new IOException(directory + ": is a file; --report needs a directory");
+    }
     Files.createDirectories(directory);
     Path page = directory.resolve("index.html");
     Files.writeString(page, ReportPage.of(new Analysis(all)));

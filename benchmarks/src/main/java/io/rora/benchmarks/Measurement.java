@@ -1,5 +1,6 @@
 package io.rora.benchmarks;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
@@ -33,7 +34,14 @@ record Measurement(
    * @throws IOException if it is no such file
    */
   static List<Measurement> read(Path file) throws IOException {
-    JsonNode root = new ObjectMapper().readTree(file.toFile());
+    JsonNode root;
+    try {
+      root = new ObjectMapper().readTree(file.toFile());
+    } catch (JsonProcessingException e) {
+      String line = e.getLocation() == null ? "" : " from line " + e.getLocation().getLineNr();
+      throw new IOException(
+          file + ": is not whole JSON" + line + " on; write it again with -rf json -rff FILE", e);
+    }
     if (root == null || !root.isArray()) {
       throw new IOException(file + ": is no result of JMH; make one with -rf json -rff FILE");
     }

@@ -48,13 +48,28 @@ class MainTest {
         "--compare shape | does not know shape",
         "--compare --rounds 0 | --rounds 0: must be a whole number",
         "--compare --rounds | rounds",
-        "--compare --only ( | --only (: Unclosed group"
+        "--compare --only ( | --only (: Unclosed group",
+        "--compare --only zzzz | --only zzzz: none of the"
       })
   void wrongArgumentsAreNamed(String line, String message) {
     assertEquals(2, run(line.split(" ", -1)));
     String text = err.toString(StandardCharsets.UTF_8);
     assertTrue(text.contains(message), text);
     assertEquals(1, text.lines().count(), text);
+  }
+
+  @Test
+  void reportSaysWhichFileIsWrong() throws IOException {
+    Path broken = Files.writeString(directory.resolve("broken.json"), "[\n{");
+    Path empty = Files.writeString(directory.resolve("empty.json"), "[]");
+    Path page = directory.resolve("page");
+    assertEquals(1, run("--report", page.toString(), broken.toString()));
+    assertEquals(1, run("--report", page.toString(), empty.toString()));
+    List<String> lines = err.toString(StandardCharsets.UTF_8).lines().toList();
+    assertEquals(2, lines.size(), "" + lines);
+    assertTrue(lines.get(0).contains("broken.json: is not whole JSON"), lines.get(0));
+    assertTrue(lines.get(1).contains("empty.json: no benchmark has left"), lines.get(1));
+    assertFalse(Files.exists(page));
   }
 
   @Test
