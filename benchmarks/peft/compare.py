@@ -62,6 +62,23 @@ def require_input(parser, model, file):
         parser.error(f"there is no file {file}")
 
 
+class Comparison:
+    """One comparison in a folder of its own."""
+
+    def __init__(self, args, folder):
+        self.args = args
+        self.folder = folder
+        self.model = args.model or self.path("model")
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def make_model(self):
+        if not self.args.model:
+            say("making the model")
+            run(python("make_model.py", self.model), self.path("log"))
+
+
 def cores():
     return len(os.sched_getaffinity(0))
 

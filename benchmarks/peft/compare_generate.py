@@ -33,20 +33,13 @@ def options():
     return args
 
 
-class Comparison:
+class Comparison(compare.Comparison):
     def __init__(self, args, folder):
-        self.args = args
-        self.folder = folder
-        self.model = args.model or self.path("model")
+        super().__init__(args, folder)
         self.ids = self.path("ids")
 
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
     def prepare(self):
-        if not self.args.model:
-            say("making the model")
-            compare.run(compare.python("make_model.py", self.model), self.path("log"))
+        self.make_model()
         text = ["--text", self.args.text] if self.args.text else []
         compare.run(
             compare.python("make_prompt.py", self.model, self.ids, self.args.prompt_tokens, *text),

@@ -51,21 +51,14 @@ def options():
     return args
 
 
-class Comparison:
+class Comparison(compare.Comparison):
     def __init__(self, args, folder):
-        self.args = args
-        self.folder = folder
-        self.model = args.model or self.path("model")
+        super().__init__(args, folder)
         self.adapter = self.path("init")
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
 
     def prepare(self):
         a = self.args
-        if not a.model:
-            say("making the model")
-            compare.run(compare.python("make_model.py", self.model), self.path("log"))
+        self.make_model()
         say("making rows and the adapter to start from")
         for lengths in a.lengths:
             if lengths == "natural" and a.data:

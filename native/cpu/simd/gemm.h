@@ -69,6 +69,7 @@ constexpr int64_t kAccWords = kGroupPanels * kMaxBlockRows * kPanel;
 // A pass of matrix tiles, with each of its pieces rounded up to a step; a piece of floats.
 constexpr int64_t kCopyWords = (kPassColumns + kMaxPieces * kStep) / 2 * kPanel;
 constexpr int64_t kMaskWords = kMaskRows * kPanel;
+static_assert(kCopyWords >= kMaxPieceColumns / 2 * kPanel, "a piece of pairs or floats fits");
 constexpr int64_t kGemmScratchBytes = (kPackedWords + kAccWords + kCopyWords + kMaskWords) * 4;
 
 static inline PanelScratch panel_scratch(char* memory) {

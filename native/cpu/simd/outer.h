@@ -31,7 +31,7 @@ struct OuterJob {
 };
 
 constexpr int64_t kOuterPanels = 16;  // whose tokens are packed together
-constexpr int64_t kOuterRows = 192;   // of the larger side in a task
+constexpr int64_t kOuterRows = 192;   // of the larger side in a task: whole strips of both kinds
 
 // One of the two factors.
 struct OuterSide {

@@ -33,21 +33,22 @@ struct Geometry {
   int64_t align;          // of pieces
 };
 
-// Pieces: X's share of one is 64 to 96 KB, which L2 holds beside the packed block; shorter ones
-// load and store the sums too often. Tiles need many rows for each byte of X from L3.
+constexpr int64_t kBlockRows = 96;
+constexpr int64_t kMaxBlockRows = 192;  // tiles need many rows for each byte of X from L3
+constexpr int64_t kMaxPieceColumns = 640;
+
+// Pieces: X's share of one is 80 KB for strips, which L2 holds beside the packed block, and half of
+// a panel's 18 KB for tiles, which L1 holds. Shorter ones load and store the sums too often.
 static inline Geometry geometry(TileKind kind) {
   switch (kind) {
     case TileKind::kFloats:
-      return {kTileRows, 96, 320, 4};
+      return {kTileRows, kBlockRows, 320, 4};
     case TileKind::kPairs:
-      return {kTileRows, 96, 640, 8};
+      return {kTileRows, kBlockRows, kMaxPieceColumns, 8};
     default:
-      return {kStripRows, 192, 288, kStep};
+      return {kStripRows, kMaxBlockRows, 288, kStep};
   }
 }
-
-constexpr int64_t kBlockRows = 96;
-constexpr int64_t kMaxBlockRows = 192;
 
 // A matrix as the left factor: element (n, k) is data[n * stride + k], or data[k * stride + n] if
 // transposed, times (n_scale[n] - scale_offset) or (k_scale[k] - scale_offset) where given.
@@ -92,7 +93,8 @@ static inline void widen_line(const Matrix& m, int64_t line, int64_t first, int6
     for (int64_t i = 0; i < count; ++i) target[i] *= along[first + i] - m.scale_offset;
 }
 
-constexpr int64_t kMaxLine = 768;  // elements of a line asked for at once
+constexpr int64_t kMaxLine = kMaxPieceColumns;  // elements of a line asked for at once
+static_assert(kMaxLine >= kMaxBlockRows, "a line is a piece's columns or a block's rows");
 
 // The same as floats or bf16: where they lie if they are that already, else in `copy`.
 static inline const float* float_line(const Matrix& m, int64_t line, int64_t first, int64_t count,
@@ -123,7 +125,7 @@ struct Block {
 };
 
 // Whether full strips of the block are read where they lie. Matrix tiles like them packed, where
-// the lines of a tile are neighbours, but that pays only if more than two panels read them.
+// the lines of a tile are neighbours, but that pays only if more than four panels read them.
 static inline bool in_place(TileKind kind, const Block& b) {
   if (b.m.transposed || is_scaled(b.m)) return false;
   if (kind == TileKind::kFloats) return b.m.dtype == RORA_F32;

@@ -2,7 +2,6 @@ package io.rora.benchmarks;
 
 import io.rora.kernels.RoraContext;
 import java.util.concurrent.TimeUnit;
-import org.openjdk.jmh.annotations.AuxCounters;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
@@ -27,22 +26,10 @@ import org.openjdk.jmh.annotations.Warmup;
 @Measurement(iterations = 1)
 @Fork(1)
 public class Bandwidth {
-
   private RoraContext context;
 
   /** JMH makes one. */
   public Bandwidth() {}
-
-  /** The result. */
-  @State(Scope.Thread)
-  @AuxCounters(AuxCounters.Type.EVENTS)
-  public static class Rate {
-    /** The bytes of a second. */
-    public double perSecond;
-
-    /** JMH makes one. */
-    public Rate() {}
-  }
 
   /** Opens the device. */
   @Setup

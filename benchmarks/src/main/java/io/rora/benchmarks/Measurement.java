@@ -139,7 +139,7 @@ record Measurement(
    * rounds' own ratios, so that what disturbs a round disturbs both of its sides.
    */
   double ratio(Measurement other) {
-    if (seconds.size() != other.seconds.size()) {
+    if (!inTurnWith(other)) {
       return other.median() / median();
     }
     List<Double> ratios = new ArrayList<>();
@@ -147,5 +147,12 @@ record Measurement(
       ratios.add(other.seconds.get(i) / seconds.get(i));
     }
     return median(ratios);
+  }
+
+  /** Whether one run of the {@link Suite}, which names itself to its JVMs, has measured both. */
+  private boolean inTurnWith(Measurement other) {
+    return jvmArguments.stream().anyMatch(argument -> argument.startsWith(Machine.PROPERTY))
+        && jvmArguments.equals(other.jvmArguments)
+        && seconds.size() == other.seconds.size();
   }
 }

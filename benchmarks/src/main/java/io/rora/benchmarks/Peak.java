@@ -3,7 +3,6 @@ package io.rora.benchmarks;
 import io.rora.kernels.DataType;
 import io.rora.kernels.RoraContext;
 import java.util.concurrent.TimeUnit;
-import org.openjdk.jmh.annotations.AuxCounters;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
@@ -37,17 +36,6 @@ public class Peak {
 
   /** JMH makes one. */
   public Peak() {}
-
-  /** The result. */
-  @State(Scope.Thread)
-  @AuxCounters(AuxCounters.Type.EVENTS)
-  public static class Rate {
-    /** The flops of a second. */
-    public double perSecond;
-
-    /** JMH makes one. */
-    public Rate() {}
-  }
 
   /** Opens the device. */
   @Setup

@@ -22,7 +22,8 @@ class AnalysisTest {
   }
 
   private static Measurement measured(Double... seconds) {
-    return new Measurement("X", Map.of(), List.of(seconds), List.of(), List.of());
+    return new Measurement(
+        "X", Map.of(), List.of(seconds), List.of(), List.of(Machine.PROPERTY + "one run"));
   }
 
   @Test
@@ -33,6 +34,19 @@ class AnalysisTest {
   @Test
   void ratioOfUnequalRoundsIsThatOfMedians() {
     assertEquals(3, measured(1.0, 2.0, 3.0).ratio(measured(5.0, 7.0)), CLOSE);
+  }
+
+  @Test
+  void runsApartAreComparedByTheirMedians() {
+    List<Double> seconds = List.of(2.0, 10.0, 9.0);
+    Measurement ours = measured(1.0, 10.0, 3.0);
+    Measurement jmh = new Measurement("X", Map.of(), seconds, List.of(), List.of());
+    Measurement another =
+        new Measurement(
+            "X", Map.of(), seconds, List.of(), List.of(Machine.PROPERTY + "another run"));
+    assertEquals(3, ours.ratio(jmh), CLOSE);
+    assertEquals(3, ours.ratio(another), CLOSE);
+    assertEquals(1, jmh.ratio(jmh), CLOSE);
   }
 
   @Test
