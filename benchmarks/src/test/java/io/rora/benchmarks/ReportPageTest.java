@@ -30,8 +30,13 @@ class ReportPageTest {
 
   @Test
   void plainJmhResultsSayThatTheMachineIsUnknown() throws IOException {
-    List<Measurement> results = Measurement.read(Fixture.copyTo(directory));
-    results.remove(0);
+    List<Measurement> results =
+        Measurement.read(Fixture.copyTo(directory)).stream()
+            .map(
+                m ->
+                    new Measurement(
+                        m.operator(), m.parameters(), m.seconds(), m.perSecond(), List.of()))
+            .toList();
     assertTrue(ReportPage.of(new Analysis(results)).contains("do not say what machine"));
   }
 }
