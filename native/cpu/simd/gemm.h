@@ -7,7 +7,7 @@
 //   W_s block |      |      |      |        of k as L2 holds, and then goes from panel to panel:
 //   +-------+ +------+------+------+---     pieces of k from which X comes through L1 and L2 while
 //   | pieces| | sums |      |      |        strip after strip passes over it. If W fits as a
-//   +-------+ +------+------+------+---     whole, the sums of one panel stay in L1 and become Y at
+//   +-------+ +------+------+------+---     whole, the sums of one panel stay near and become Y at
 //                                           once; else those of 16 panels wait for the next chunk.
 //
 // Adding segments (low-rank slabs, several projections) needs no second pass over Y. Each element
@@ -59,17 +59,17 @@ struct PanelJob {
 
 struct PanelScratch {
   float* packed;  // of a chunk
-  float* acc;     // [kGroupPanels][kMaxBlockRows][64]
+  float* acc;     // [kGroupPanels][kBlockRows][64]
   float* x;       // copies of X that are widened, masked or filled up with zeros
   float* mask;    // [kMaskRows][64]
 };
 
-constexpr int64_t kPackedWords = kBlockRows * 2048;
-constexpr int64_t kAccWords = kGroupPanels * kMaxBlockRows * kPanel;
-// A pass of matrix tiles, with each of its pieces rounded up to a step; a piece of floats.
-constexpr int64_t kCopyWords = (kPassColumns + kMaxPieces * kStep) / 2 * kPanel;
+constexpr int64_t kPackedWords = kBlockRows * 1024;
+constexpr int64_t kAccWords = kGroupPanels * kBlockRows * kPanel;
+constexpr int64_t kCopyWords = kPieceWords * kPanel;
 constexpr int64_t kMaskWords = kMaskRows * kPanel;
-static_assert(kCopyWords >= kMaxPieceColumns / 2 * kPanel, "a piece of pairs or floats fits");
+static_assert(kCopyWords >= (kPassColumns + kMaxPieces * kStep) / 2 * kPanel,
+              "a pass of matrix tiles fits, each of its pieces rounded up to a step");
 constexpr int64_t kGemmScratchBytes = (kPackedWords + kAccWords + kCopyWords + kMaskWords) * 4;
 
 static inline PanelScratch panel_scratch(char* memory) {
@@ -169,6 +169,10 @@ static inline void copy_operand(const Segment& s, bool pairs, int64_t panel, int
   }
 }
 
+static inline int64_t words_to_next_panel(const rora_activation& a) {
+  return panel_stride(a) / (a.dtype == RORA_F32 ? 1 : 2);
+}
+
 // The piece's operand in one panel as words [words][64]: the panel itself, or a copy.
 static inline const float* operand(const Piece& piece, TileKind kind, int64_t panel,
                                    const Dropout* dropout, const PanelScratch& scratch) {
@@ -192,7 +196,7 @@ static inline void multiply_strips(const Chunk& chunk, TileKind kind, int64_t n,
     const float* x = operand(piece, kind, panel, dropout, scratch);
     const Block block = block_of(piece, n, rows, chunk.panels);
     const rora_activation& a = *piece.segment->x;
-    const int64_t next = x == scratch.x ? 0 : panel_stride(a) / (a.dtype == RORA_F32 ? 1 : 2);
+    const int64_t next = x == scratch.x ? 0 : words_to_next_panel(a);
     for (int64_t i = 0; i < rows; i += kTileRows) {
       const Strip strip = strip_at(kind, block, piece.words, piece.packed, i);
       // Sixteen strips fetch the four lines of four rows.
@@ -345,7 +349,7 @@ static inline void run_block(const PanelJob& job, TileKind kind, int64_t n, int6
                              const PanelScratch& scratch) {
   const TileSession session(kind == TileKind::kTiles);
   const int64_t acc_words = round_up(rows, geometry(kind).strip_rows) * kPanel;
-  double sums[kMaxBlockRows] = {};
+  double sums[kBlockRows] = {};
   Chunk chunk;
   for (int64_t group = first, group_end; group < last; group = group_end) {
     Cursor cursor;
@@ -380,17 +384,32 @@ static inline void run_block(const PanelJob& job, TileKind kind, int64_t n, int6
 
 constexpr int kMaxJobs = 8;
 
-// Into how many ranges to cut the panels, so that threads have equal shares of `blocks` blocks of
-// rows: each further range packs the blocks once more.
-static inline int64_t ranges_for(int64_t blocks, int64_t panels, int64_t threads) {
-  if (threads == 1) return 1;
-  int64_t ranges = 1;
-  const auto uneven = [&] {
-    const int64_t tasks = blocks * ranges;
-    return tasks < 2 * threads || blocks_of(tasks, threads) * threads * 20 > tasks * 21;
+// How a call is cut into tasks: blocks of so many rows, ranges of so many panels.
+struct Cut {
+  int64_t rows, range;
+};
+
+// Gives threads equal shares, to 5 % of a share. Each further range packs W once more, so blocks
+// are made smaller first, down to half the size.
+static inline Cut cut_jobs(const PanelJob* jobs, int count, int64_t strip_rows, int64_t panels,
+                           int64_t threads) {
+  if (threads == 1) return {kBlockRows, panels};
+  int64_t all_rows = 0, most_rows = 0;
+  for (int j = 0; j < count; ++j) {
+    all_rows += jobs[j].n;
+    most_rows = max_of(most_rows, jobs[j].n);
+  }
+  const auto is_even = [&](int64_t rows, int64_t range) {
+    int64_t tasks = 0;
+    for (int j = 0; j < count; ++j) tasks += blocks_of(jobs[j].n, rows) * blocks_of(panels, range);
+    const int64_t share = blocks_of(tasks, threads) * min_of(rows, most_rows) * range;
+    return tasks >= 3 * threads && share * threads * 20 <= all_rows * panels * 21;
   };
-  while (ranges < min_of(panels, 4 * threads) && uneven()) ++ranges;
-  return ranges;
+  const int64_t most = min_of(panels, 4 * threads);
+  for (int64_t ranges = 1; ranges < most; ++ranges)
+    for (int64_t rows = kBlockRows; 2 * rows >= kBlockRows; rows -= strip_rows)
+      if (is_even(rows, blocks_of(panels, ranges))) return {rows, blocks_of(panels, ranges)};
+  return {kBlockRows, blocks_of(panels, most)};
 }
 
 // Runs jobs that do not depend on each other over all panels of `tokens` tokens. All segments of
@@ -400,10 +419,8 @@ static inline void run_jobs(rora_context& context, const PanelJob* jobs, int cou
   const int64_t all = panels(tokens);
   if (all == 0 || count == 0) return;
   const TileKind kind = tile_kind(jobs[0].segment[0].x->dtype);
-  const int64_t block_rows = geometry(kind).block_rows;
-  int64_t blocks = 0;
-  for (int j = 0; j < count; ++j) blocks += blocks_of(jobs[j].n, block_rows);
-  const int64_t range = blocks_of(all, ranges_for(blocks, all, context.pool->threads()));
+  const auto [block_rows, range] =
+      cut_jobs(jobs, count, geometry(kind).strip_rows, all, context.pool->threads());
   int64_t start[kMaxJobs + 1] = {};
   for (int j = 0; j < count; ++j) {
     const int64_t ranges = jobs[j].kind == PanelJob::kDot ? 1 : blocks_of(all, range);

@@ -24,7 +24,7 @@ static inline LeftFactor features_by_tokens(const float* head) { return {head, k
 
 template <class Words, int Rows>
 static inline void head_tile(LeftFactor a, int64_t words, const float* b, float* c, bool add) {
-  for (int lane = 0; lane < kPanel; lane += kTileLanes) {
+  for (int lane = 0; lane < kPanel; lane += kTileVectors * kLanes) {
     vfloat sum[Rows][kTileVectors];
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i)

@@ -75,7 +75,8 @@ static inline const float* side_rows(const OuterSide& side, TileKind kind, int64
   return operand(piece, kind, panel, dropout, {nullptr, nullptr, scratch.copy, scratch.mask});
 }
 
-// One panel of the smaller side: target[word * 64 + j], zero from j = count on.
+// One panel of the smaller side: target[word * 64 + j], zero from j = count on to where the
+// vectors or tiles that read it end.
 static inline void pack_outer_panel(TileKind kind, const float* rows, int64_t count, float* words,
                                     float* target) {
   int64_t length = kPanel;
@@ -87,7 +88,8 @@ static inline void pack_outer_panel(TileKind kind, const float* rows, int64_t co
                     words + (j + 1) * kPanel + half * 16);
     rows = words;
   }
-  for (int64_t j = 0; j < kPanel; j += kLanes) {
+  const int64_t read = round_up(count, count <= 2 * kLanes ? 2 * kLanes : kTileVectors * kLanes);
+  for (int64_t j = 0; j < read; j += kLanes) {
     const bool whole = j + kLanes <= count;
     if (!whole && rows != words && j < count) {
       __builtin_memcpy(words + j * kPanel, rows + j * kPanel, uint64_t((count - j) * kPanel) * 4);
@@ -101,9 +103,11 @@ static inline void pack_outer_panel(TileKind kind, const float* rows, int64_t co
   }
 }
 
-// sums += tile after tile over one panel, strips of six rows.
+// sums += tile after tile over one panel, strips of six rows; fetches those `next` words further
+// on, which the next call reads.
 static inline void add_outer_strips(TileKind kind, const float* rows, int64_t count,
-                                    const float* panel, const OuterScratch& scratch, bool add) {
+                                    const float* panel, int64_t columns, int64_t next,
+                                    const OuterScratch& scratch, bool add) {
   Strip strip = {reinterpret_cast<const char*>(rows), kPanel * 4};
   if (kind == TileKind::kPairs) {
     for (int64_t i = 0; i < even(count); i += 2)
@@ -119,13 +123,15 @@ static inline void add_outer_strips(TileKind kind, const float* rows, int64_t co
       for (int64_t w = (count - i) * kPanel; w < kTileRows * kPanel; ++w) scratch.strips[w] = 0.0f;
       strip.data = reinterpret_cast<const char*>(scratch.strips);
     }
+    for (int64_t w = 0; w < kTileRows * kPanel; w += 16)
+      __builtin_prefetch(rows + next + i * kPanel + w, 0, 2);
     float* sums = scratch.sums + i * kPanel;
 #if defined(__AVX512BF16__)
     if (kind == TileKind::kPairs)
-      tile<PairWords>(kPanel / 2, strip, panel, panel, sums, add);
+      tile<PairWords>(kPanel / 2, strip, panel, panel, sums, add, columns);
     else
 #endif
-      tile<FloatWords>(kPanel, strip, panel, panel, sums, add);
+      tile<FloatWords>(kPanel, strip, panel, panel, sums, add, columns);
     strip.data += kTileRows * strip.row_bytes;
   }
 }
@@ -159,11 +165,12 @@ static inline void outer_sums(TileKind kind, const OuterSide& large, int64_t i, 
                        scratch.words, scratch.panel + (p - first) * panel_words);
     for (int64_t p = first; p < last; ++p) {
       const float* source = side_rows(large, kind, i, rows, p, dropout, scratch);
+      const int64_t next = source == scratch.copy ? 0 : words_to_next_panel(*large.a);
       if (kind == TileKind::kTiles)
         pack_token_pairs(source, rows, steps, 2 * (p - first), scratch.strips);
       else
-        add_outer_strips(kind, source, rows, scratch.panel + (p - first) * panel_words, scratch,
-                         p > 0);
+        add_outer_strips(kind, source, rows, scratch.panel + (p - first) * panel_words, columns,
+                         next, scratch, p > 0);
     }
     if (kind == TileKind::kTiles) add_outer_tiles(rows, columns, steps, scratch, first > 0);
   }

@@ -27,26 +27,25 @@ static inline TileKind tile_kind(rora_dtype activations) {
 }
 
 struct Geometry {
-  int64_t strip_rows;     // a tile's
-  int64_t block_rows;     // packed together; whole strips
+  int64_t strip_rows;     // a tile's; a block is whole strips
   int64_t piece_columns;  // of k that one sweep over a panel takes at most
   int64_t align;          // of pieces
 };
 
-constexpr int64_t kBlockRows = 96;
-constexpr int64_t kMaxBlockRows = 192;  // tiles need many rows for each byte of X from L3
-constexpr int64_t kMaxPieceColumns = 640;
+// Rows packed together at most: many for each byte of X that comes from L3.
+constexpr int64_t kBlockRows = 192;
+constexpr int64_t kPieceWords = 640;
 
-// Pieces: X's share of one is 80 KB for strips, which L2 holds beside the packed block, and half of
-// a panel's 18 KB for tiles, which L1 holds. Shorter ones load and store the sums too often.
+// Pieces: X's share of one is 160 KB for strips, which L2 holds beside the packed block, and half
+// of a panel's 18 KB for tiles, which L1 holds. Shorter ones load and store the sums too often.
 static inline Geometry geometry(TileKind kind) {
   switch (kind) {
     case TileKind::kFloats:
-      return {kTileRows, kBlockRows, 320, 4};
+      return {kTileRows, kPieceWords, 4};
     case TileKind::kPairs:
-      return {kTileRows, kBlockRows, kMaxPieceColumns, 8};
+      return {kTileRows, 2 * kPieceWords, 8};
     default:
-      return {kStripRows, kMaxBlockRows, 288, kStep};
+      return {kStripRows, 288, kStep};
   }
 }
 
@@ -93,8 +92,8 @@ static inline void widen_line(const Matrix& m, int64_t line, int64_t first, int6
     for (int64_t i = 0; i < count; ++i) target[i] *= along[first + i] - m.scale_offset;
 }
 
-constexpr int64_t kMaxLine = kMaxPieceColumns;  // elements of a line asked for at once
-static_assert(kMaxLine >= kMaxBlockRows, "a line is a piece's columns or a block's rows");
+constexpr int64_t kMaxLine = 2 * kPieceWords;  // elements of a line asked for at once
+static_assert(kMaxLine >= kBlockRows, "a line is a piece's columns or a block's rows");
 
 // The same as floats or bf16: where they lie if they are that already, else in `copy`.
 static inline const float* float_line(const Matrix& m, int64_t line, int64_t first, int64_t count,
@@ -158,49 +157,54 @@ static inline void pack_rows(TileKind kind, const Block& b, int64_t words, float
   }
 }
 
-// Cuts word j of all rows, side by side, into strips [words][6]; `row` has zeros behind the last.
-static inline void deal_out(const float* row, int64_t strips, int64_t j, int64_t words,
-                            float* packed) {
-  float* target = packed + j * kTileRows;
-  const int64_t strip = words * kTileRows;
-  // Eight words are one or two stores; the two too many are overwritten by word j + 1.
-  const uint64_t bytes = j + 1 < words ? 32 : kTileRows * 4;
-  for (int64_t s = 0; s < strips; ++s)
-    if (bytes == 32)
-      __builtin_memcpy(target + s * strip, row + s * kTileRows, 32);
-    else
-      __builtin_memcpy(target + s * strip, row + s * kTileRows, kTileRows * 4);
+// How many columns are packed together: their lines share sets of L1 where the stride is a power of
+// two.
+constexpr int64_t kPackLines = 8;
+
+// Cuts words [j, j + count) of all rows into strips [words][6]: lines[i] has word j + i of all rows
+// side by side, and two more words.
+static inline void deal_out(const float* const* lines, int64_t count, int64_t strips, int64_t j,
+                            int64_t words, float* packed) {
+  for (int64_t s = 0; s < strips; ++s) {
+    float* target = packed + (s * words + j) * kTileRows;
+    // Eight words are one or two stores; the two too many are overwritten by the next word.
+    for (int64_t i = 0; i + 1 < count; ++i)
+      __builtin_memcpy(target + i * kTileRows, lines[i] + s * kTileRows, 32);
+    __builtin_memcpy(target + (count - 1) * kTileRows, lines[count - 1] + s * kTileRows,
+                     kTileRows * 4);
+  }
 }
 
 // Columns: strips [words][6], interleaved.
 static inline void pack_columns(TileKind kind, const Block& b, int64_t words, float* packed) {
   const int64_t strips = blocks_of(b.rows, kTileRows), all = strips * kTileRows;
-  float row[kBlockRows + 8] = {};
+  float rows[kPackLines][kBlockRows + 8] = {};
   uint16_t copy[2][kBlockRows];
-  for (int64_t j = 0; j < words; ++j) {
-    if (kind == TileKind::kFloats) {
-      const float* line = float_line(b.m, b.k + j, b.n, b.rows, row);
-      if (line != row && b.rows == kBlockRows && j + 1 < words) {
-        // Straight from the matrix but for the last strip, whose 8 words may not all be there.
-        deal_out(line, strips - 1, j, words, packed);
-        for (int i = 0; i < kTileRows; ++i)
-          packed[(strips - 1) * words * kTileRows + j * kTileRows + i] =
-              line[(strips - 1) * kTileRows + i];
-        continue;
-      }
-      if (line != row) __builtin_memcpy(row, line, uint64_t(b.rows) * 4);
-    } else {
-      const uint16_t* low = bf16_line(b.m, b.k + 2 * j, b.n, b.rows, copy[0]);
-      const bool both = 2 * j + 1 < b.count;
-      const uint16_t* high = both ? bf16_line(b.m, b.k + 2 * j + 1, b.n, b.rows, copy[1]) : low;
-      const uint32_t mask = both ? 0xffff0000u : 0u;
-      for (int64_t i = 0; i < b.rows; ++i) {
-        const uint32_t word = uint32_t(low[i]) | (uint32_t(high[i]) << 16 & mask);
-        __builtin_memcpy(row + i, &word, 4);
+  const float* lines[kPackLines];
+  for (int64_t j = 0; j < words; j += kPackLines) {
+    const int64_t count = min_of(kPackLines, words - j);
+    for (int64_t i = 0; i < count; ++i) {
+      float* row = rows[i];
+      lines[i] = row;
+      if (kind == TileKind::kFloats) {
+        const float* line = float_line(b.m, b.k + j + i, b.n, b.rows, row);
+        // Behind the last row of the matrix there may be no two words more.
+        const bool lies = b.rows == all && b.n + b.rows + 2 <= b.m.stride;
+        if (line != row && lies) lines[i] = line;
+        if (line != row && !lies) __builtin_memcpy(row, line, uint64_t(b.rows) * 4);
+      } else {
+        const int64_t k = 2 * (j + i);
+        const uint16_t* low = bf16_line(b.m, b.k + k, b.n, b.rows, copy[0]);
+        const bool both = k + 1 < b.count;
+        const uint16_t* high = both ? bf16_line(b.m, b.k + k + 1, b.n, b.rows, copy[1]) : low;
+        const uint32_t mask = both ? 0xffff0000u : 0u;
+        for (int64_t n = 0; n < b.rows; ++n) {
+          const uint32_t word = uint32_t(low[n]) | (uint32_t(high[n]) << 16 & mask);
+          __builtin_memcpy(row + n, &word, 4);
+        }
       }
     }
-    for (int64_t i = b.rows; i < all; ++i) row[i] = 0.0f;
-    deal_out(row, strips, j, words, packed);
+    deal_out(lines, count, strips, j, words, packed);
   }
 }
 
@@ -227,16 +231,16 @@ static inline void pack_tile_rows(const Block& b, int64_t words, uint16_t* packe
 static inline void pack_tile_columns(const Block& b, int64_t words, uint16_t* packed) {
   const int64_t strip = kStripRows * words * 2, all = round_up(b.rows, kStripRows);
   const bool direct = b.m.dtype == RORA_BF16 && !is_scaled(b.m) && b.rows == all;
-  uint16_t copy[kStep * kMaxBlockRows];
+  uint16_t copy[kStep * kBlockRows];
   for (int64_t k = 0; k < 2 * words; k += kStep) {
     const uint16_t* source = copy;
-    int64_t stride = kMaxBlockRows;
+    int64_t stride = kBlockRows;
     if (direct && k + kStep <= b.count) {
       source = static_cast<const uint16_t*>(b.m.data) + (b.k + k) * b.m.stride + b.n;
       stride = b.m.stride;
     } else {
       for (int64_t j = 0; j < kStep; ++j) {
-        uint16_t* row = copy + j * kMaxBlockRows;
+        uint16_t* row = copy + j * kBlockRows;
         const bool there = k + j < b.count;
         const uint16_t* line = there ? bf16_line(b.m, b.k + k + j, b.n, b.rows, row) : nullptr;
         if (there && line != row) __builtin_memcpy(row, line, uint64_t(b.rows) * 2);

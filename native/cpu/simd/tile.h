@@ -28,7 +28,6 @@ constexpr int kTileVectors = 4;
 #else
 constexpr int kTileVectors = 2;
 #endif
-constexpr int kTileLanes = kTileVectors * kLanes;
 
 // sum + x w, where x and w are vectors of words.
 struct FloatWords {
@@ -56,28 +55,28 @@ static inline float word_at(const char* p) {
   return word;
 }
 
-template <class Words, bool kInterleaved>
+template <class Words, int kVectors, bool kInterleaved>
 static inline void tile_lanes(int64_t words, const Strip& w, const float* x, const float* ahead,
                               float* acc, bool add) {
-  vfloat c[kTileRows][kTileVectors];
+  vfloat c[kTileRows][kVectors];
   const char* row[kTileRows];
 #pragma GCC unroll 6
   for (int i = 0; i < kTileRows; ++i) {
     row[i] = w.data + (kInterleaved ? 0 : i * w.row_bytes);
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v)
+    for (int v = 0; v < kVectors; ++v)
       c[i][v] = add ? load(acc + i * kPanel + v * kLanes) : vfloat{};
   }
   const auto multiply_word = [&](int64_t j) __attribute__((always_inline)) {
-    vfloat xv[kTileVectors];
+    vfloat xv[kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) xv[v] = load(x + j * kPanel + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) xv[v] = load(x + j * kPanel + v * kLanes);
 #pragma GCC unroll 6
     for (int i = 0; i < kTileRows; ++i) {
       const vfloat b =
           splat(kInterleaved ? word_at(w.data + (j * kTileRows + i) * 4) : word_at(row[i] + j * 4));
 #pragma GCC unroll 4
-      for (int v = 0; v < kTileVectors; ++v) c[i][v] = Words::multiply_add(c[i][v], xv[v], b);
+      for (int v = 0; v < kVectors; ++v) c[i][v] = Words::multiply_add(c[i][v], xv[v], b);
     }
   };
   int64_t j = 0;
@@ -92,20 +91,31 @@ static inline void tile_lanes(int64_t words, const Strip& w, const float* x, con
 #pragma GCC unroll 6
   for (int i = 0; i < kTileRows; ++i)
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) store(acc + i * kPanel + v * kLanes, c[i][v]);
+    for (int v = 0; v < kVectors; ++v) store(acc + i * kPanel + v * kLanes, c[i][v]);
 }
 
-// All 64 lanes; x and acc have rows of 64. Of every fourth row of `ahead`, which a later call reads
-// as its x, one line is fetched.
+template <class Words, int kVectors>
+static inline void tile_vectors(int64_t words, const Strip& w, const float* x, const float* ahead,
+                                float* acc, bool add, int64_t lanes) {
+  for (int64_t lane = 0; lane < lanes; lane += kVectors * kLanes) {
+    if (w.row_bytes == 0)
+      tile_lanes<Words, kVectors, true>(words, w, x + lane, ahead, acc + lane, add);
+    else
+      tile_lanes<Words, kVectors, false>(words, w, x + lane, ahead, acc + lane, add);
+  }
+}
+
+// The first `lanes` lanes or some more; x and acc have rows of 64. Of every fourth row of `ahead`,
+// which a later call reads as its x, one line is fetched.
 template <class Words>
 static inline void tile(int64_t words, const Strip& w, const float* x, const float* ahead,
-                        float* acc, bool add) {
-  for (int lane = 0; lane < kPanel; lane += kTileLanes) {
-    if (w.row_bytes == 0)
-      tile_lanes<Words, true>(words, w, x + lane, ahead, acc + lane, add);
-    else
-      tile_lanes<Words, false>(words, w, x + lane, ahead, acc + lane, add);
-  }
+                        float* acc, bool add, int64_t lanes = kPanel) {
+  if (lanes <= kLanes)
+    tile_vectors<Words, 1>(words, w, x, ahead, acc, add, lanes);
+  else if (lanes <= 2 * kLanes)
+    tile_vectors<Words, 2>(words, w, x, ahead, acc, add, lanes);
+  else
+    tile_vectors<Words, kTileVectors>(words, w, x, ahead, acc, add, lanes);
 }
 
 }  // namespace rora::RORA_LEVEL
