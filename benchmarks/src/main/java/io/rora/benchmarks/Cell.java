@@ -25,10 +25,10 @@ record Cell(Class<?> benchmark, Map<String, String> parameters, List<String> imp
     return new Cell(benchmark, map, impls);
   }
 
-  /** The cell without the implementations that cannot be had. */
-  Cell with(List<String> loadable) {
+  /** The cell with none but these peers. */
+  Cell with(List<String> peers) {
     List<String> left = new ArrayList<>(impls);
-    left.removeIf(impl -> Analysis.PEERS.contains(impl) && !loadable.contains(impl));
+    left.removeIf(impl -> !impl.equals(Peers.RORA) && !peers.contains(impl));
     return new Cell(benchmark, parameters, left);
   }
 

@@ -24,9 +24,11 @@ public final class Main {
       java -jar rora-bench.jar
           Compares rora with libtorch, oneDNN and OpenBLAS at chosen sizes, in at most ten minutes:
           prints tables of times and ratios and writes rora-bench.json.
-      java -jar rora-bench.jar --compare [--full] [--only REGEX] [--rounds N] [--out FILE]
+      java -jar rora-bench.jar --compare [--full] [--only REGEX] [--peers NAME,...] [--rounds N]
+                               [--out FILE]
           The same. --full takes every shape of LLaMA-7B, LLaMA3-8B and SmolLM2, which takes hours;
           --only takes the cells whose line of progress matches, as in 'LinearForward .* 1024 64';
+          --peers takes those of libtorch, onednn, openblas and rora-rowmajor (default all);
           --rounds alternates the sides so many times (default 5).
       java -jar rora-bench.jar --report DIR [FILE...]
           Turns results of this program or of JMH (-rf json) into DIR/index.html, a page with plots.
@@ -54,12 +56,14 @@ public final class Main {
    * What {@code --compare} is told.
    *
    * @param only what a cell's line must contain a match of
+   * @param peers the implementations beside ours
    */
-  record Comparison(boolean full, Pattern only, int rounds, Path out) {
+  record Comparison(boolean full, Pattern only, List<String> peers, int rounds, Path out) {
     private static final Options OPTIONS =
         new Options()
             .addOption(Option.builder().longOpt("full").get())
             .addOption(Option.builder().longOpt("only").hasArg().get())
+            .addOption(Option.builder().longOpt("peers").hasArg().get())
             .addOption(Option.builder().longOpt("rounds").hasArg().get())
             .addOption(Option.builder().longOpt("out").hasArg().get());
 
@@ -77,6 +81,7 @@ public final class Main {
         return new Comparison(
             line.hasOption("full"),
             Pattern.compile(line.getOptionValue("only", "")),
+            known(line.getOptionValue("peers", String.join(",", Peers.ALL))),
             atLeastOne(line.getOptionValue("rounds", "" + ROUNDS)),
             Path.of(line.getOptionValue("out", RESULTS.toString())));
       } catch (ParseException e) {
@@ -84,6 +89,17 @@ public final class Main {
       } catch (PatternSyntaxException e) {
         throw new UsageException("--only " + e.getPattern() + ": " + e.getDescription());
       }
+    }
+
+    private static List<String> known(String text) {
+      List<String> names = List.of(text.split(",", -1));
+      for (String name : names) {
+        if (!Peers.ALL.contains(name)) {
+          throw new UsageException(
+              "--peers " + text + ": \"" + name + "\" is none of " + String.join(", ", Peers.ALL));
+        }
+      }
+      return names;
     }
 
     private static int atLeastOne(String text) {
@@ -164,6 +180,8 @@ public final class Main {
             options.full() ? Duration.ofDays(7) : LIMIT,
             1,
             err);
+    loadable.add(Peers.ROW_MAJOR);
+    loadable.retainAll(options.peers());
     suite.run(cells.stream().map(cell -> cell.with(loadable)).toList());
     suite.write(options.out());
     Analysis analysis = new Analysis(Measurement.read(options.out()));

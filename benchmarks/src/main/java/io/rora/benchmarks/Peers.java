@@ -24,6 +24,9 @@ final class Peers {
   /** OpenBLAS's sgemm; float only. */
   static final String OPENBLAS = "openblas";
 
+  /** All that stand beside ours. */
+  static final List<String> ALL = List.of(LIBTORCH, ONEDNN, OPENBLAS, ROW_MAJOR);
+
   private Peers() {}
 
   /** Threads for every library: one for each processor that this process may use. */

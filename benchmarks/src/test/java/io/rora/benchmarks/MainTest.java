@@ -49,6 +49,7 @@ class MainTest {
         "--compare --rounds 0 | --rounds 0: must be a whole number",
         "--compare --rounds | rounds",
         "--compare --only ( | --only (: Unclosed group",
+        "--compare --peers libtorch,mkl | --peers libtorch,mkl: \"mkl\" is none of libtorch, onednn",
         "--compare --only zzzz | --only zzzz: none of the"
       })
   void wrongArgumentsAreNamed(String line, String message) {
@@ -75,10 +76,14 @@ class MainTest {
   @Test
   void compareKnowsItsOptions() {
     Main.Comparison options =
-        Main.Comparison.parse(List.of("--full", "--rounds", "7", "--only", "Rope", "--out", "x"));
+        Main.Comparison.parse(
+            List.of(
+                "--full", "--rounds", "7", "--only", "Rope", "--peers", "onednn", "--out", "x"));
     assertTrue(options.full());
     assertEquals(7, options.rounds());
     assertEquals(Path.of("x"), options.out());
+    assertEquals(List.of("onednn"), options.peers());
+    assertEquals(Peers.ALL, Main.Comparison.parse(List.of()).peers());
     List<Cell> cells = options.cells();
     assertEquals(3, cells.stream().filter(Cell::isCeiling).count());
     assertTrue(cells.size() > 3);
