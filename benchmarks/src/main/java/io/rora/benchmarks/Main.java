@@ -182,8 +182,7 @@ public final class Main {
             err);
     loadable.add(Peers.ROW_MAJOR);
     loadable.retainAll(options.peers());
-    suite.run(cells.stream().map(cell -> cell.with(loadable)).toList());
-    suite.write(options.out());
+    suite.run(cells.stream().map(cell -> cell.with(loadable)).toList(), options.out());
     Analysis analysis = new Analysis(Measurement.read(options.out()));
     analysis.machine().forEach(out::println);
     out.print(Report.text(Report.tables(analysis)));

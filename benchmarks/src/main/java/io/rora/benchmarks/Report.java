@@ -65,8 +65,19 @@ final class Report {
     }
     return new Table(
         "Times and ratios: x PEER is the peer's time over ours; row-major is what that boundary"
-            + " adds to ours",
+            + " adds to ours"
+            + rounds(analysis),
         rows);
+  }
+
+  /** Of how many rounds a ratio is the median, where that is too few to believe it. */
+  private static String rounds(Analysis analysis) {
+    int fewest =
+        analysis.comparisons().stream()
+            .mapToInt(c -> c.ours().seconds().size())
+            .min()
+            .orElse(Integer.MAX_VALUE);
+    return fewest < 3 ? "; of " + fewest + " round(s) only, so that noise is not told apart" : "";
   }
 
   private static Table summaries(Analysis analysis) {

@@ -3,7 +3,9 @@ package io.rora.benchmarks;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -64,8 +66,11 @@ final class Suite {
     this.progress = progress;
   }
 
-  /** Runs the cells; one that fails is noted in {@link #leftOut}. */
-  void run(List<Cell> cells) {
+  /**
+   * Runs the cells; one that fails is noted in {@link #leftOut}. After each the file holds the
+   * results so far as JMH's JSON, so that a run of hours that is cut off leaves what it has found.
+   */
+  void run(List<Cell> cells, Path file) throws IOException {
     long begin = System.nanoTime();
     for (int i = 0; i < cells.size(); i++) {
       Cell cell = cells.get(i);
@@ -76,10 +81,12 @@ final class Suite {
       progress.printf("[%d/%d] %s%n", i + 1, cells.size(), cell.describe());
       try {
         results.addAll(run(cell));
+        write(file);
       } catch (RunnerException e) {
         leftOut.add(cell.describe() + ": " + reason(e));
       }
     }
+    write(file);
   }
 
   /** What was not measured, and why. */
@@ -87,14 +94,15 @@ final class Suite {
     return leftOut;
   }
 
-  /** Writes all results as JMH's JSON. */
-  void write(Path file) throws IOException {
-    try (PrintStream out = new PrintStream(file.toFile(), StandardCharsets.UTF_8)) {
+  private void write(Path file) throws IOException {
+    Path fresh = file.resolveSibling(file.getFileName() + ".part");
+    try (PrintStream out = new PrintStream(fresh.toFile(), StandardCharsets.UTF_8)) {
       ResultFormatFactory.getInstance(ResultFormatType.JSON, out).writeOut(results);
       if (out.checkError()) {
-        throw new IOException(file + ": could not be written; is the disk full?");
+        throw new IOException(fresh + ": could not be written; is the disk full?");
       }
     }
+    Files.move(fresh, file, StandardCopyOption.REPLACE_EXISTING);
   }
 
   private List<RunResult> run(Cell cell) throws RunnerException {

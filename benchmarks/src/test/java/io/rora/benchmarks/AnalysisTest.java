@@ -1,6 +1,7 @@
 package io.rora.benchmarks;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -89,6 +90,17 @@ class AnalysisTest {
   void boundaryCostsItsShareOfOurTime() throws IOException {
     String text = Report.text(Report.tables(analysis()));
     assertTrue(text.contains("+25 %"), text); // 35 ms over 28
+  }
+
+  @Test
+  void ratiosOfFewRoundsAreCalledNoise() throws IOException {
+    String text = Report.text(Report.tables(analysis()));
+    assertTrue(text.contains("adds to ours; of 1 round(s) only"), text); // 128 and 512 tokens
+    List<Measurement> three =
+        Measurement.read(directory.resolve("results.json")).stream()
+            .filter(m -> m.seconds().size() >= 3)
+            .toList();
+    assertFalse(Report.text(Report.tables(new Analysis(three))).contains("round(s)"));
   }
 
   @Test

@@ -7,7 +7,9 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.PrintStream;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -26,17 +28,19 @@ class SuiteTest {
 
   @TempDir Path directory;
 
-  private Suite suite(int rounds, Duration limit) {
-    return new Suite("a machine", rounds, TimeValue.milliseconds(1), limit, 0, NOBODY);
+  private Suite suite(int rounds, Duration limit, PrintStream progress) {
+    return new Suite("a machine", rounds, TimeValue.milliseconds(1), limit, 0, progress);
+  }
+
+  private Path file() {
+    return directory.resolve("results.json");
   }
 
   private List<Measurement> run(int rounds, Cell... cells) throws IOException {
-    Suite suite = suite(rounds, Duration.ofMinutes(1));
-    suite.run(List.of(cells));
+    Suite suite = suite(rounds, Duration.ofMinutes(1), NOBODY);
+    suite.run(List.of(cells), file());
     assertEquals(List.of(), suite.leftOut());
-    Path file = directory.resolve("results.json");
-    suite.write(file);
-    return Measurement.read(file);
+    return Measurement.read(file());
   }
 
   private static Map<String, String> linear(int rank, String type) {
@@ -134,8 +138,8 @@ class SuiteTest {
   }
 
   @Test
-  void failuresSayWhatIsWrongAndDoNotStopTheRest() {
-    Suite suite = suite(1, Duration.ofMinutes(1));
+  void failuresSayWhatIsWrongAndDoNotStopTheRest() throws IOException {
+    Suite suite = suite(1, Duration.ofMinutes(1), NOBODY);
     suite.run(
         List.of(
             new Cell(LinearForward.class, linear(2, "F32"), List.of("cublas")),
@@ -143,7 +147,8 @@ class SuiteTest {
                 LinearForward.class,
                 Map.of("shape", "40*24", "tokens", "1", "rank", "0", "dtype", "F32"),
                 List.of(Peers.RORA)),
-            new Cell(LinearForward.class, linear(2, "BF16"), List.of(Peers.OPENBLAS))));
+            new Cell(LinearForward.class, linear(2, "BF16"), List.of(Peers.OPENBLAS))),
+        file());
     List<String> reasons = suite.leftOut();
     assertEquals(3, reasons.size(), "" + reasons);
     assertTrue(reasons.get(0).contains("impl=cublas: this operator has rora"), reasons.get(0));
@@ -152,9 +157,30 @@ class SuiteTest {
   }
 
   @Test
-  void cellsPastTheLimitAreNamed() {
-    Suite suite = suite(1, Duration.ofSeconds(-1));
-    suite.run(List.of(new Cell(LinearForward.class, linear(0, "F32"), List.of(Peers.RORA))));
+  void whatIsDoneIsInTheFileBeforeTheNextCellStarts() throws IOException {
+    List<Integer> found = new ArrayList<>();
+    PrintStream progress =
+        new PrintStream(OutputStream.nullOutputStream(), false, StandardCharsets.UTF_8) {
+          @Override
+          public PrintStream printf(String format, Object... arguments) {
+            try {
+              found.add(Files.exists(file()) ? Measurement.read(file()).size() : 0);
+            } catch (IOException e) {
+              throw new UncheckedIOException(e);
+            }
+            return this;
+          }
+        };
+    Cell cell = new Cell(LinearForward.class, linear(0, "F32"), List.of(Peers.RORA));
+    suite(1, Duration.ofMinutes(1), progress).run(List.of(cell, cell, cell), file());
+    assertEquals(List.of(0, 1, 2), found);
+  }
+
+  @Test
+  void cellsPastTheLimitAreNamed() throws IOException {
+    Suite suite = suite(1, Duration.ofSeconds(-1), NOBODY);
+    suite.run(
+        List.of(new Cell(LinearForward.class, linear(0, "F32"), List.of(Peers.RORA))), file());
     assertEquals(1, suite.leftOut().size());
     assertTrue(suite.leftOut().get(0).endsWith("no time was left"), suite.leftOut().get(0));
   }

@@ -24,8 +24,13 @@ record Machine(DataType dtype, String device, int threads, long seed) {
     return new Machine(
         dtype(arguments.choice("dtype", "bf16", "fp32")),
         device,
-        arguments.integer("threads", 0, 0),
+        threads(arguments),
         arguments.integer("seed", 42L, Long.MIN_VALUE, Long.MAX_VALUE));
+  }
+
+  /** What {@code --threads} says; 0 for all cores. */
+  static int threads(Arguments arguments) {
+    return (int) arguments.integer("threads", 0L, 0, RoraContext.MAX_THREADS);
   }
 
   static DataType dtype(String name) {

@@ -35,7 +35,10 @@ final class OptionTable {
   OptionTable machine() {
     return value("dtype", "T", "fp32 or bf16: type of weights and activations (bf16)")
         .value("device", "D", "cpu, or cuda[:i] where that is built (cpu)")
-        .value("threads", "N", "threads that compute; results do not depend on it (all cores)")
+        .value(
+            "threads",
+            "N",
+            "threads that compute, 0 for all cores; results do not depend on it (0)")
         .value("seed", "N", "seed of everything random (42)");
   }
 

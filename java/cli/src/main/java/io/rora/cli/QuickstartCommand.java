@@ -36,7 +36,10 @@ final class QuickstartCommand implements Command {
             "out",
             "D",
             "the folder for everything it writes; its own is replaced" + " (" + DEFAULT_OUT + ")")
-        .value("threads", "N", "threads that compute; results do not depend on it (all cores)")
+        .value(
+            "threads",
+            "N",
+            "threads that compute, 0 for all cores; results do not depend on it (0)")
         .value(
             "rebuild-base",
             "DIR",
@@ -48,7 +51,7 @@ final class QuickstartCommand implements Command {
 
   @Override
   public void run(Arguments arguments, Console console) throws IOException {
-    int threads = arguments.integer("threads", 0, 0);
+    int threads = Machine.threads(arguments);
     if (arguments.given("rebuild-base")) {
       arguments.refuse("has no meaning with --rebuild-base: leave it out", "out");
       rebuild(arguments.requiredPath("rebuild-base"), threads, console);

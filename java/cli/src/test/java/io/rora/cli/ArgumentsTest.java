@@ -94,6 +94,7 @@ class ArgumentsTest {
         "train --model m --data d --out o --dtype fp16 | must be one of bf16, fp32",
         "train --model m --data d --out o --keep-sparsity | not available yet",
         "train --model m --data d --out o --threads -1 | --threads=-1",
+        "train --model m --data d --out o --threads 1025 | --threads=1025: must be a whole number, 0 to 1024",
         "eval --model m --data d | --task is missing",
         "eval --model m --data d --task quiz | must be one of choice, cloze",
         "eval --model m --data d --task cloze --num-beams 2 | --num-beams is for --task generate",

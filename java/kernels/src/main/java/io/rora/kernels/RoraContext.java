@@ -19,6 +19,9 @@ import org.bytedeco.javacpp.FloatPointer;
  * {@code try (...)}: nothing is left to the garbage collector.
  */
 public final class RoraContext implements AutoCloseable {
+  /** The most threads that a context can have. */
+  public static final int MAX_THREADS = 1024;
+
   private final rora_context handle;
   private final Staging staging;
   private final String isa;
@@ -39,8 +42,8 @@ public final class RoraContext implements AutoCloseable {
    * RORA_MAX_ISA} (reference, portable, avx2, avx512, avx512bf16, amx) caps it.
    *
    * @param device {@code cpu}; {@code cuda} or {@code cuda:i} where that backend is built
-   * @param threads threads that compute, the caller's included; 0 takes one for each core. Results
-   *     do not depend on it
+   * @param threads threads that compute, the caller's included, at most {@link #MAX_THREADS}; 0
+   *     takes one for each core. Results do not depend on it
    * @throws RoraException if the library cannot be loaded or the device cannot be used
    */
   public static RoraContext open(String device, int threads) {
