@@ -1,19 +1,11 @@
-#include <algorithm>
-#include <cstring>
-
-#include "api/guard.h"
-#include "api/objects.h"
-#include "cpu/panel.h"
-#include "cpu/thread_pool.h"
+#include "api/host_access.h"
 
 namespace rora {
 namespace {
 
-int64_t rows_of(int64_t width, int64_t tail) { return even(width) + even(tail); }
-
-int64_t bytes_of(rora_dtype dtype, int64_t max_tokens, int64_t width, int64_t tail) {
-  const int64_t row_bytes = kPanel * (dtype == RORA_F32 ? 4 : 2);
-  return product_or_max(panels(max_tokens), rows_of(width, tail) * row_bytes);
+// Bytes of `tokens` rows of host floats, `stride` apart.
+int64_t host_bytes(int64_t tokens, int64_t columns, int64_t stride) {
+  return tokens == 0 ? 0 : ((tokens - 1) * stride + columns) * int64_t(sizeof(float));
 }
 
 // The host pointer may be NULL where there is nothing to copy.
@@ -53,8 +45,8 @@ rora_status rora_activation_create(rora_context* context, rora_dtype dtype, int6
                  "width=%lld, tail=%lld: width must be at least 1, tail at least 0",
                  static_cast<long long>(width), static_cast<long long>(tail));
     auto fresh = std::make_unique<rora_activation>();
-    *fresh = {context, dtype, max_tokens, 0, width, tail, rows_of(width, tail), nullptr};
-    fresh->data = allocate(context, bytes_of(dtype, max_tokens, width, tail));
+    *fresh = {context, dtype, max_tokens, 0, width, tail, 0, nullptr};
+    fresh->data = allocate(context, context->device->lay_out(*fresh));
     *activation = fresh.release();
   });
 }
@@ -79,7 +71,8 @@ int64_t rora_activation_tokens(const rora_activation* activation) {
 }
 
 int64_t rora_activation_bytes(rora_dtype dtype, int64_t max_tokens, int64_t width, int64_t tail) {
-  return bytes_of(dtype, max_tokens, width, tail);
+  rora_activation shape = {nullptr, dtype, max_tokens, 0, width, tail, 0, nullptr};
+  return cpu_device().lay_out(shape);
 }
 
 rora_status rora_activation_write(rora_activation* activation, int64_t column, int64_t columns,
@@ -87,9 +80,12 @@ rora_status rora_activation_write(rora_activation* activation, int64_t column, i
   return guard([&] {
     RORA_REQUIRE(activation != nullptr, "activation is NULL");
     check_columns(activation, activation->tokens, column, columns, source, stride);
-    activation->context->kernels->rows_to_panels(
-        *activation->context, RowsOp{activation, column, columns, 0, activation->tokens,
-                                     const_cast<float*>(source), RORA_F32, stride, false});
+    rora_context& context = *activation->context;
+    const DeviceCopy rows(context, const_cast<float*>(source),
+                          host_bytes(activation->tokens, columns, stride));
+    context.kernels->rows_to_panels(
+        context, RowsOp{activation, column, columns, 0, activation->tokens, rows.data(), RORA_F32,
+                        stride, false});
   });
 }
 
@@ -99,9 +95,12 @@ rora_status rora_activation_read(const rora_activation* activation, int64_t toke
     RORA_REQUIRE(activation != nullptr, "activation is NULL");
     check_tokens(activation, token, tokens);
     check_columns(activation, tokens, column, columns, target, stride);
-    activation->context->kernels->panels_to_rows(
-        *activation->context, RowsOp{const_cast<rora_activation*>(activation), column, columns,
-                                     token, tokens, target, RORA_F32, stride, false});
+    rora_context& context = *activation->context;
+    const DeviceCopy rows(context, target, host_bytes(tokens, columns, stride));
+    context.kernels->panels_to_rows(
+        context, RowsOp{const_cast<rora_activation*>(activation), column, columns, token, tokens,
+                        rows.data(), RORA_F32, stride, false});
+    rows.bring_back();
   });
 }
 
@@ -115,20 +114,8 @@ rora_status rora_activation_copy(const rora_activation* source, rora_activation*
         source->tokens <= target->max_tokens, "source has %lld tokens, target room for %lld",
         static_cast<long long>(source->tokens), static_cast<long long>(target->max_tokens));
     target->tokens = source->tokens;
-    const int64_t rows = even(source->width);
-    parallel(*source->context->pool, panels(source->tokens), [&](int64_t panel, int32_t) {
-      const int64_t from = panel * panel_stride(*source), to = panel * panel_stride(*target);
-      if (source->dtype == target->dtype) {
-        const int64_t bytes = source->dtype == RORA_F32 ? 4 : 2;
-        std::memcpy(static_cast<char*>(target->data) + to * bytes,
-                    static_cast<const char*>(source->data) + from * bytes,
-                    static_cast<size_t>(rows * kPanel * bytes));
-        return;
-      }
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t t = panel * kPanel; t < (panel + 1) * kPanel; ++t)
-          set(*target, t, r, get(*source, t, r));
-    });
+    rora_context& context = *source->context;
+    context.device->copy_activation(context, *source, *target);
   });
 }
 
@@ -146,11 +133,7 @@ rora_status rora_activation_add(const rora_activation* source, rora_activation* 
 rora_status rora_activation_clear(rora_activation* activation) {
   return guard([&] {
     RORA_REQUIRE(activation != nullptr, "activation is NULL");
-    const int64_t bytes = activation->dtype == RORA_F32 ? 4 : 2;
-    const int64_t size = even(activation->width) * kPanel * bytes;
-    for (int64_t p = 0; p < panels(activation->tokens); ++p)
-      std::memset(static_cast<char*>(activation->data) + p * panel_stride(*activation) * bytes, 0,
-                  static_cast<size_t>(size));
+    activation->context->device->clear_activation(*activation->context, *activation);
   });
 }
 
@@ -167,8 +150,7 @@ rora_status rora_activation_copy_tokens(const rora_activation* source, int64_t s
     RORA_REQUIRE(source != target || source_token + count <= target_token ||
                      target_token + count <= source_token,
                  "the ranges of one activation must not overlap");
-    for (int64_t i = 0; i < count; ++i)
-      for (int64_t f = 0; f < source->width; ++f)
-        set(*target, target_token + i, f, get(*source, source_token + i, f));
+    rora_context& context = *source->context;
+    context.device->copy_tokens(context, *source, source_token, *target, target_token, count);
   });
 }

@@ -1,8 +1,7 @@
 #include <cmath>
 
-#include "api/guard.h"
-#include "api/objects.h"
-#include "cpu/panel.h"
+#include "api/device.h"
+#include "api/weight_rows.h"
 
 namespace rora {
 namespace {
@@ -10,14 +9,9 @@ namespace {
 // |W[n]|^2 of every row, which stays as long as the adapter keeps its weight.
 void keep_base_squares(rora_adapter& adapter, const rora_weight& weight) {
   if (adapter.norm_weight == &weight && adapter.norm_version == weight.version) return;
-  for (int64_t n = 0; n < weight.out_features; ++n) {
-    double sum = 0;
-    for (int64_t k = 0; k < weight.in_features; ++k) {
-      const double value = double(weight_at(weight, n, k));
-      sum += value * value;
-    }
-    adapter.base_squares[n] = sum;
-  }
+  const std::vector<double> squares = row_squares(weight);
+  adapter.context->device->upload(*adapter.context, adapter.base_squares, squares.data(),
+                                  weight.out_features * int64_t(sizeof(double)));
   adapter.norm_weight = &weight;
   adapter.norm_version = weight.version;
 }
@@ -101,12 +95,8 @@ rora_status rora_adapter_refresh(rora_adapter* adapter, const rora_weight* weigh
         static_cast<long long>(weight->out_features), static_cast<long long>(weight->in_features));
     if (adapter->magnitude == nullptr) return;
     keep_base_squares(*adapter, *weight);
-    adapter->context->kernels->dora_norms(*adapter->context,
-                                          DoraNormsOp{adapter, weight, adapter->norms});
-    // A row of V that is zero has no direction; its output is zero whatever its scale.
-    for (int64_t n = 0; n < adapter->out_features; ++n)
-      adapter->row_scale[n] =
-          adapter->norms[n] > 0 ? adapter->magnitude[n] / adapter->norms[n] : 0.0f;
+    adapter->context->kernels->dora_norms(
+        *adapter->context, DoraNormsOp{adapter, weight, adapter->norms, adapter->row_scale});
   });
 }
 
@@ -115,6 +105,7 @@ rora_status rora_adapter_norms(const rora_adapter* adapter, float* norms) {
     RORA_REQUIRE(adapter != nullptr && norms != nullptr, "adapter and norms must not be NULL");
     RORA_REQUIRE(adapter->magnitude != nullptr,
                  "the adapter has no magnitude: only DoRA has norms");
-    for (int64_t n = 0; n < adapter->out_features; ++n) norms[n] = adapter->norms[n];
+    adapter->context->device->download(*adapter->context, norms, adapter->norms,
+                                       adapter->out_features * int64_t(sizeof(float)));
   });
 }

@@ -1,8 +1,17 @@
-#include <cstring>
-
-#include "api/guard.h"
-#include "api/objects.h"
+#include "api/device.h"
 #include "cpu/panel.h"
+
+namespace rora {
+namespace {
+
+constexpr int64_t kArrays = 5;
+
+int64_t bytes_of(const rora_batch& batch) {
+  return kArrays * batch.room * int64_t(sizeof(int32_t));
+}
+
+}  // namespace
+}  // namespace rora
 
 using namespace rora;
 
@@ -11,18 +20,24 @@ rora_status rora_batch_create(rora_context* context, int64_t max_tokens, rora_ba
     RORA_REQUIRE(context != nullptr && batch != nullptr, "context and batch must not be NULL");
     RORA_REQUIRE(max_tokens >= 1 && max_tokens <= INT32_MAX,
                  "max_tokens=%lld: must be 1 .. 2^31 - 1", static_cast<long long>(max_tokens));
-    const int64_t room = round_up(max_tokens, kPanel);
     auto fresh = std::make_unique<rora_batch>();
-    auto* memory = static_cast<int32_t*>(allocate(context, 5 * room * int64_t(sizeof(int32_t))));
-    *fresh = {context,           max_tokens,       0, memory, memory + room, memory + 2 * room,
-              memory + 3 * room, memory + 4 * room};
+    fresh->context = context, fresh->max_tokens = max_tokens;
+    fresh->room = round_up(max_tokens, kPanel);
+    if (!context->device->on_host) fresh->host_copy.resize(size_t(kArrays * fresh->room));
+    fresh->device = static_cast<int32_t*>(allocate(context, bytes_of(*fresh)));
+    int32_t* host = context->device->on_host ? fresh->device : fresh->host_copy.data();
+    for (int32_t** array :
+         {&fresh->ids, &fresh->labels, &fresh->positions, &fresh->begins, &fresh->order}) {
+      *array = host;
+      host += fresh->room;
+    }
     *batch = fresh.release();
   });
 }
 
 void rora_batch_destroy(rora_batch* batch) {
   if (batch == nullptr) return;
-  release(batch->context, batch->ids);
+  release(batch->context, batch->device);
   delete batch;
 }
 
@@ -57,5 +72,8 @@ rora_status rora_batch_fill(rora_batch* batch, int64_t tokens, const int32_t* id
       batch->order[t] = !real ? 0 : order ? order[t] : int32_t(t);
     }
     batch->tokens = tokens;
+    rora_context& context = *batch->context;
+    if (!context.device->on_host)
+      context.device->upload(context, batch->device, batch->ids, bytes_of(*batch));
   });
 }

@@ -1,22 +1,14 @@
-#include <sys/mman.h>
-
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <thread>
 
-#include "api/guard.h"
-#include "api/objects.h"
+#include "api/device.h"
 #include "cpu/cpuid.h"
 #include "cpu/thread_pool.h"
 
 namespace rora {
 namespace {
-
-// In front of every allocation stands its size, in a block as large as the alignment.
-constexpr int64_t kAlignment = 64;
-constexpr int64_t kHugePage = int64_t(2) << 20;
 
 // From the plainest on: a name, and whether this machine can run its kernels.
 struct Level {
@@ -72,33 +64,11 @@ void check_device(const char* device) {
 
 void* allocate(rora_context* context, int64_t bytes) {
   RORA_REQUIRE(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
-  if (bytes > INT64_MAX - 2 * kHugePage)
-    fail(RORA_OUT_OF_MEMORY, "out of memory: more bytes asked for than can be addressed");
-  // Large blocks lie on huge pages, as weights are read with long strides; but only on whole ones,
-  // and the header shares the first, so that a block takes no more memory than it needs.
-  const bool large = bytes >= 2 * kHugePage;
-  const int64_t total = round_up(bytes + kAlignment, kAlignment);
-  void* block = nullptr;
-  if (posix_memalign(&block, static_cast<size_t>(large ? kHugePage : kAlignment),
-                     static_cast<size_t>(total)) != 0)
-    fail(RORA_OUT_OF_MEMORY,
-         "out of memory: %lld bytes asked for, %lld already in use by this context",
-         static_cast<long long>(bytes), static_cast<long long>(context->bytes));
-  if (large) madvise(block, static_cast<size_t>(total / kHugePage * kHugePage), MADV_HUGEPAGE);
-  char* memory = static_cast<char*>(block) + kAlignment;
-  std::memset(memory, 0, static_cast<size_t>(total - kAlignment));
-  int64_t header[2] = {bytes, kAlignment};
-  std::memcpy(memory - sizeof header, header, sizeof header);
-  context->bytes += bytes;
-  return memory;
+  return context->device->allocate(*context, bytes);
 }
 
 void release(rora_context* context, void* memory) noexcept {
-  if (memory == nullptr) return;
-  int64_t header[2];
-  std::memcpy(header, static_cast<char*>(memory) - sizeof header, sizeof header);
-  context->bytes -= header[0];
-  std::free(static_cast<char*>(memory) - header[1]);
+  context->device->release(*context, memory);
 }
 
 }  // namespace rora
@@ -117,6 +87,7 @@ rora_status rora_context_open(const char* device, int32_t threads, rora_context*
     check_device(device);
     const int32_t cores = static_cast<int32_t>(std::thread::hardware_concurrency());
     auto fresh = std::make_unique<rora_context>();
+    fresh->device = &cpu_device();
     fresh->kernels = choose_kernels();
     fresh->bytes = 0;
     fresh->pool = new ThreadPool(threads > 0 ? threads : (cores > 0 ? cores : 1));
@@ -126,7 +97,7 @@ rora_status rora_context_open(const char* device, int32_t threads, rora_context*
 
 void rora_context_close(rora_context* context) {
   if (context == nullptr) return;
-  delete context->pool;
+  context->device->close(*context);
   delete context;
 }
 
@@ -151,19 +122,23 @@ void rora_free(rora_context* context, void* memory) {
   if (context != nullptr) release(context, memory);
 }
 
-static rora_status copy(rora_context* context, void* target, const void* source, int64_t bytes) {
-  return guard([&] {
-    RORA_REQUIRE(context != nullptr && target != nullptr && source != nullptr,
-                 "context, target and source must not be NULL");
-    RORA_REQUIRE(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
-    std::memcpy(target, source, static_cast<size_t>(bytes));
-  });
+static void check_copy(rora_context* context, const void* target, const void* source,
+                       int64_t bytes) {
+  RORA_REQUIRE(context != nullptr && target != nullptr && source != nullptr,
+               "context, target and source must not be NULL");
+  RORA_REQUIRE(bytes >= 0, "bytes=%lld: must not be negative", static_cast<long long>(bytes));
 }
 
 rora_status rora_upload(rora_context* context, void* device, const void* host, int64_t bytes) {
-  return copy(context, device, host, bytes);
+  return guard([&] {
+    check_copy(context, device, host, bytes);
+    context->device->upload(*context, device, host, bytes);
+  });
 }
 
 rora_status rora_download(rora_context* context, void* host, const void* device, int64_t bytes) {
-  return copy(context, host, device, bytes);
+  return guard([&] {
+    check_copy(context, host, device, bytes);
+    context->device->download(*context, host, device, bytes);
+  });
 }

@@ -18,11 +18,14 @@ struct LinearOp {
   bool accumulate;
 };
 
-// |V[n]| of DoRA from base_squares[n] = |W[n]|^2 (adapter.h has the formula).
+// |V[n]| of DoRA from base_squares[n] = |W[n]|^2 (adapter.h has the formula), and what rows are
+// multiplied by: magnitude[n] / |V[n]|. A row of V that is zero has no direction; its output is
+// zero whatever its scale, which is 0.
 struct DoraNormsOp {
   const rora_adapter* adapter;
   const rora_weight* weight;
-  float* norms;  // [out_features]
+  float* norms;      // [out_features]
+  float* row_scale;  // [out_features]
 };
 
 struct EmbeddingOp {

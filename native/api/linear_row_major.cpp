@@ -1,14 +1,8 @@
 // The linear operators on row-major memory: rows into panels, the same kernels, panels into rows.
-#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <memory>
 
-#include "api/guard.h"
+#include "api/device.h"
 #include "api/layer_checks.h"
-#include "api/objects.h"
-#include "cpu/panel.h"
-#include "cpu/thread_pool.h"
 
 namespace rora {
 namespace {
@@ -112,22 +106,14 @@ void* room(rora_context& context, rora_row_workspace::Block& block, int64_t byte
   return block.data;
 }
 
-void clear_row(rora_activation& a, int64_t row) {
-  for (int64_t p = 0; p < panels(a.tokens); ++p)
-    for (int64_t lane = 0; lane < kPanel; ++lane) set(a, p * kPanel + lane, row, 0.0f);
-}
-
-// An activation in a block of the workspace. What the block held must not matter: the rows that pad
-// an odd width or rank become zero here, all others are written before they are read.
+// An activation in a block of the workspace. What the block held must not matter: what pads its
+// rows becomes zero here, all else is written before it is read.
 rora_activation activation_in(const Call& call, rora_row_workspace::Block& block, int64_t width,
                               int64_t tail) {
-  rora_activation a = {
-      &call.context(),          call.compute, call.tokens, call.tokens, width, tail,
-      even(width) + even(tail), nullptr};
-  a.data =
-      room(call.context(), block, rora_activation_bytes(call.compute, call.tokens, width, tail));
-  if (width < even(width)) clear_row(a, width);
-  if (tail < even(tail)) clear_row(a, even(width) + tail);
+  rora_context& context = call.context();
+  rora_activation a = {&context, call.compute, call.tokens, call.tokens, width, tail, 0, nullptr};
+  a.data = room(context, block, context.device->lay_out(a));
+  context.device->clear_padding(context, a);
   return a;
 }
 
@@ -141,16 +127,6 @@ void into_rows(rora_activation& a, int64_t row, const Rows& target, bool add) {
   a.context->kernels->panels_to_rows(
       *a.context,
       RowsOp{&a, row, target.columns, 0, a.tokens, target.data, target.dtype, target.stride, add});
-}
-
-void copy_rows(rora_context& context, const void* source, int64_t source_stride, void* target,
-               int64_t target_stride, int64_t rows, int64_t columns) {
-  constexpr int64_t kRows = 64;  // a task's
-  parallel(*context.pool, (rows + kRows - 1) / kRows, [&](int64_t task, int32_t) {
-    for (int64_t i = task * kRows; i < std::min(rows, (task + 1) * kRows); ++i)
-      std::memcpy(static_cast<float*>(target) + i * target_stride,
-                  static_cast<const float*>(source) + i * source_stride, size_t(columns) * 4);
-  });
 }
 
 // The caller's matrix where the kernels want it tight: in its own place, or a copy behind `next`.
@@ -170,15 +146,17 @@ struct Tight {
   bool copied() const { return data != original.data; }
   void fetch(rora_context& context) const {
     if (copied())
-      copy_rows(context, original.data, original.stride, data, original.columns, original.rows,
-                original.columns);
+      context.device->copy_rows(context, static_cast<const float*>(original.data), original.stride,
+                                data, original.columns, original.rows, original.columns);
   }
   void bring_back(rora_context& context) const {
     if (copied())
-      copy_rows(context, data, original.columns, original.data, original.stride, original.rows,
-                original.columns);
+      context.device->copy_rows(context, data, original.columns, static_cast<float*>(original.data),
+                                original.stride, original.rows, original.columns);
   }
-  void clear() const { std::memset(data, 0, size_t(original.rows * original.columns) * 4); }
+  void clear(rora_context& context) const {
+    context.device->clear(context, data, original.rows * original.columns * 4);
+  }
 };
 
 // The layer as a group of one projection; without a rank it has no adapter.
@@ -274,7 +252,7 @@ void backward(const Call& call, const Rows& x, const Rows& a, const Rows& b, con
     if (sums & RORA_ADD_TO_ADAPTER)
       gradient->fetch(context);
     else
-      gradient->clear();
+      gradient->clear(context);
   }
   if (call.tokens > 0) {
     const Layer layer(call, lora_A.data, lora_B.data, trains ? a_gradient.data : nullptr,

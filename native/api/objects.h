@@ -11,6 +11,7 @@
 
 namespace rora {
 class ThreadPool;
+struct Device;
 class WeightMemory;
 struct WeightMemoryDelete {
   void operator()(WeightMemory* memory) const noexcept;
@@ -23,28 +24,31 @@ constexpr int64_t round_up(int64_t n, int64_t multiple) {
 }  // namespace rora
 
 struct rora_context {
+  const rora::Device* device;
   const rora::KernelTable* kernels;
   rora::ThreadPool* pool;
   int64_t bytes;  // of device memory handed out
   std::unique_ptr<rora::WeightMemory, rora::WeightMemoryDelete> weight_memory;  // when needed
 };
 
-// Row-major [out_features, in_features]; kernels pack blocks of it into their scratch on the fly,
-// so that one copy serves the forward pass, the input gradient and every number of tokens.
+// Row-major [out_features, in_features], rows `pitch` elements apart; kernels pack blocks of it
+// into their scratch on the fly, so that one copy serves the forward pass, the input gradient and
+// every number of tokens.
 struct rora_weight {
   rora_context* context;
   rora_dtype dtype;
   int64_t out_features, in_features;
+  int64_t pitch;  // in_features on the CPU
   void* data;
   uint64_t version;  // another after each write, and of each weight
   float* master;     // bound by rora_weight_train, else NULL
   float* gradient;   // likewise
 };
 
-// Token panels (research: lanes are tokens, weights are broadcast). A panel holds 64 tokens of all
-// features: `rows` = even(width) + even(tail) rows of 64 floats, or, in bf16, rows / 2 rows of 64
-// pairs (feature 2i, feature 2i + 1). cpu/panel.h has the addressing. Tokens past the last one are
-// kept finite; in gradients they are zero.
+// On the CPU token panels (research: lanes are tokens, weights are broadcast). A panel holds 64
+// tokens of all features: `rows` = even(width) + even(tail) rows of 64 floats, or, in bf16, rows /
+// 2 rows of 64 pairs (feature 2i, feature 2i + 1). cpu/panel.h has the addressing. Tokens past the
+// last one are kept finite; in gradients they are zero.
 struct rora_activation {
   rora_context* context;
   rora_dtype dtype;
@@ -54,11 +58,14 @@ struct rora_activation {
   void* data;
 };
 
-// All arrays have room for max_tokens rounded up to a whole panel.
+// On the host, where entry points check them, and on the device: `device` has the five arrays one
+// after the other, each with `room` elements, max_tokens rounded up to a whole panel.
 struct rora_batch {
   rora_context* context;
-  int64_t max_tokens, tokens;
+  int64_t max_tokens, tokens, room;
   int32_t *ids, *labels, *positions, *begins, *order;
+  int32_t* device;                 // the host's own arrays on the CPU
+  std::vector<int32_t> host_copy;  // of them elsewhere
 };
 
 struct rora_adapter {

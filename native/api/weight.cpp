@@ -3,9 +3,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "api/guard.h"
-#include "api/objects.h"
-#include "api/weight_memory.h"
+#include "api/host_access.h"
+#include "api/weight_rows.h"
 #include "cpu/panel.h"
 #include "cpu/thread_pool.h"
 
@@ -49,22 +48,12 @@ float source_at(const void* source, rora_dtype dtype, int64_t i) {
 
 int64_t element_bytes(rora_dtype dtype) { return dtype == RORA_F32 ? 4 : 2; }
 
-void* allocate_weight(rora_context* context, int64_t bytes) {
-  if (bytes < WeightMemory::kSmallest || bytes >= WeightMemory::kLargest)
-    return allocate(context, bytes);
-  if (!context->weight_memory) context->weight_memory.reset(new WeightMemory);
-  void* memory = context->weight_memory->take(bytes);
-  if (memory == nullptr) return allocate(context, bytes);
-  context->bytes += bytes;
-  return memory;
+int64_t bytes_of(const rora_weight& weight, int64_t rows) {
+  return product_or_max(rows * weight.pitch, element_bytes(weight.dtype));
 }
 
-void release_weight(const rora_weight& weight) {
-  rora_context* context = weight.context;
-  if (context->weight_memory && context->weight_memory->give_back(weight.data))
-    context->bytes -= weight.out_features * weight.in_features * element_bytes(weight.dtype);
-  else
-    release(context, weight.data);
+char* row_data(const rora_weight& weight, int64_t row) {
+  return static_cast<char*>(weight.data) + row * weight.pitch * element_bytes(weight.dtype);
 }
 
 void check_rows(const rora_weight* weight, int64_t row, int64_t rows, const void* memory,
@@ -79,10 +68,11 @@ void check_rows(const rora_weight* weight, int64_t row, int64_t rows, const void
                static_cast<long long>(stride), static_cast<long long>(weight->in_features));
 }
 
-void write_row(rora_weight& weight, int64_t row, rora_dtype dtype, const void* source,
+// One row, as it lies on the device, from element `offset` of the source on.
+void write_row(const rora_weight& weight, char* target, rora_dtype dtype, const void* source,
                int64_t offset) {
   const int64_t in = weight.in_features, bytes = element_bytes(weight.dtype);
-  char* target = static_cast<char*>(weight.data) + row * in * bytes;
+  std::memset(target + in * bytes, 0, static_cast<size_t>((weight.pitch - in) * bytes));
   if (dtype == weight.dtype) {
     std::memcpy(target, static_cast<const char*>(source) + offset * bytes,
                 static_cast<size_t>(in * bytes));
@@ -97,10 +87,6 @@ void write_row(rora_weight& weight, int64_t row, rora_dtype dtype, const void* s
   }
 }
 
-void read_row(const rora_weight& weight, int64_t row, float* target) {
-  for (int64_t k = 0; k < weight.in_features; ++k) target[k] = weight_at(weight, row, k);
-}
-
 template <class Body>
 void for_rows(const rora_weight& weight, int64_t rows, const Body& body) {
   parallel(*weight.context->pool, (rows + kRowsPerTask - 1) / kRowsPerTask,
@@ -110,7 +96,44 @@ void for_rows(const rora_weight& weight, int64_t rows, const Body& body) {
            });
 }
 
+void write_rows(const rora_weight& weight, int64_t row, int64_t rows, rora_dtype dtype,
+                const void* source, int64_t stride) {
+  const HostWrite target(*weight.context, row_data(weight, row), bytes_of(weight, rows));
+  for_rows(weight, rows, [&](int64_t i) {
+    write_row(weight, target.as<char>() + bytes_of(weight, i), dtype, source, i * stride);
+  });
+  target.commit();
+}
+
+void read_rows(const rora_weight& weight, int64_t row, int64_t rows, float* target,
+               int64_t stride) {
+  const HostRead source(*weight.context, row_data(weight, row), bytes_of(weight, rows));
+  for_rows(weight, rows, [&](int64_t i) {
+    for (int64_t k = 0; k < weight.in_features; ++k)
+      target[i * stride + k] = source_at(source.as<void>(), weight.dtype, i * weight.pitch + k);
+  });
+}
+
+int64_t master_bytes(const rora_weight& weight) {
+  return weight.out_features * weight.in_features * int64_t(sizeof(float));
+}
+
 }  // namespace
+
+std::vector<double> row_squares(const rora_weight& weight) {
+  const HostRead source(*weight.context, weight.data, bytes_of(weight, weight.out_features));
+  std::vector<double> squares(static_cast<size_t>(weight.out_features));
+  for_rows(weight, weight.out_features, [&](int64_t i) {
+    double sum = 0;
+    for (int64_t k = 0; k < weight.in_features; ++k) {
+      const double value = double(source_at(source.as<void>(), weight.dtype, i * weight.pitch + k));
+      sum += value * value;
+    }
+    squares[static_cast<size_t>(i)] = sum;
+  });
+  return squares;
+}
+
 }  // namespace rora
 
 using namespace rora;
@@ -126,16 +149,18 @@ rora_status rora_weight_create(rora_context* context, rora_dtype dtype, int64_t 
                  "weight [%lld, %lld]: both sizes must be 1 .. 2^31 - 1",
                  static_cast<long long>(out_features), static_cast<long long>(in_features));
     auto fresh = std::make_unique<rora_weight>();
-    *fresh = {context, dtype, out_features, in_features, nullptr, next_version(), nullptr, nullptr};
-    fresh->data =
-        allocate_weight(context, product_or_max(out_features * in_features, element_bytes(dtype)));
+    const int64_t pitch = round_up(in_features, context->device->row_elements);
+    *fresh = {context, dtype,          out_features, in_features, pitch,
+              nullptr, next_version(), nullptr,      nullptr};
+    fresh->data = context->device->allocate_weight(*context, bytes_of(*fresh, out_features));
     *weight = fresh.release();
   });
 }
 
 void rora_weight_destroy(rora_weight* weight) {
   if (weight == nullptr) return;
-  release_weight(*weight);
+  rora_context& context = *weight->context;
+  context.device->release_weight(context, weight->data, bytes_of(*weight, weight->out_features));
   delete weight;
 }
 
@@ -146,8 +171,7 @@ rora_status rora_weight_write(rora_weight* weight, int64_t row, int64_t rows,
     RORA_REQUIRE(source_dtype == RORA_F32 || source_dtype == RORA_BF16 || source_dtype == RORA_F16,
                  "source_dtype=%d: must be RORA_F32, RORA_BF16 or RORA_F16", int(source_dtype));
     weight->version = next_version();
-    for_rows(*weight, rows,
-             [&](int64_t i) { write_row(*weight, row + i, source_dtype, source, i * stride); });
+    write_rows(*weight, row, rows, source_dtype, source, stride);
   });
 }
 
@@ -155,7 +179,7 @@ rora_status rora_weight_read(const rora_weight* weight, int64_t row, int64_t row
                              int64_t stride) {
   return guard([&] {
     check_rows(weight, row, rows, target, stride);
-    for_rows(*weight, rows, [&](int64_t i) { read_row(*weight, row + i, target + i * stride); });
+    read_rows(*weight, row, rows, target, stride);
   });
 }
 
@@ -174,9 +198,8 @@ rora_status rora_weight_refresh(rora_weight* weight) {
     RORA_REQUIRE(weight != nullptr && weight->master != nullptr,
                  "the weight is not trained: call rora_weight_train first");
     weight->version = next_version();
-    for_rows(*weight, weight->out_features, [&](int64_t i) {
-      write_row(*weight, i, RORA_F32, weight->master, i * weight->in_features);
-    });
+    const HostRead master(*weight->context, weight->master, master_bytes(*weight));
+    write_rows(*weight, 0, weight->out_features, RORA_F32, master.as<float>(), weight->in_features);
   });
 }
 
@@ -184,21 +207,16 @@ rora_status rora_weight_to_master(const rora_weight* weight) {
   return guard([&] {
     RORA_REQUIRE(weight != nullptr && weight->master != nullptr,
                  "the weight is not trained: call rora_weight_train first");
-    for_rows(*weight, weight->out_features,
-             [&](int64_t i) { read_row(*weight, i, weight->master + i * weight->in_features); });
+    const HostWrite master(*weight->context, weight->master, master_bytes(*weight));
+    read_rows(*weight, 0, weight->out_features, master.as<float>(), weight->in_features);
+    master.commit();
   });
 }
 
 rora_status rora_weight_row_norms(const rora_weight* weight, float* norms) {
   return guard([&] {
     RORA_REQUIRE(weight != nullptr && norms != nullptr, "weight and norms must not be NULL");
-    for_rows(*weight, weight->out_features, [&](int64_t i) {
-      double sum = 0;
-      for (int64_t k = 0; k < weight->in_features; ++k) {
-        const double value = double(weight_at(*weight, i, k));
-        sum += value * value;
-      }
-      norms[i] = float(std::sqrt(sum));
-    });
+    const std::vector<double> squares = row_squares(*weight);
+    for (size_t n = 0; n < squares.size(); ++n) norms[n] = float(std::sqrt(squares[n]));
   });
 }

@@ -1,4 +1,4 @@
-#include "api/weight_memory.h"
+#include "cpu/weight_memory.h"
 
 #include <sys/mman.h>
 

@@ -19,6 +19,7 @@ void reference_dora_norms(rora_context&, const DoraNormsOp& op) {
       sum += value * value;
     }
     op.norms[n] = float(std::sqrt(sum));
+    op.row_scale[n] = op.norms[n] > 0 ? adapter.magnitude[n] / op.norms[n] : 0.0f;
   }
 }
 

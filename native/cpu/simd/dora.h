@@ -89,7 +89,9 @@ static inline void dora_norms(rora_context& context, const DoraNormsOp& op) {
                }
                const double s = double(adapter.scaling);
                const double sum = adapter.base_squares[first + i] + 2 * s * cross + s * s * square;
-               op.norms[first + i] = float(__builtin_sqrt(sum > 0 ? sum : 0));
+               const float norm = float(__builtin_sqrt(sum > 0 ? sum : 0));
+               op.norms[first + i] = norm;
+               op.row_scale[first + i] = norm > 0 ? adapter.magnitude[first + i] / norm : 0.0f;
              }
            });
 }
