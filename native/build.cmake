@@ -1,9 +1,10 @@
 # Configures and builds librora, and runs the native tests:
 #   cmake [-DBUILD=build] [-DTARGET=rora] [-DTEST=ON] [-DSANITIZE=ON] [-DARM64=ON] \
-#         [-DCLASSES=dir] -P native/build.cmake
+#         [-DCUDA=OFF] [-DCLASSES=dir] -P native/build.cmake
+# CUDA=OFF leaves librora_cuda.so out, which is built where nvcc is.
 # ARM64 cross-compiles and runs the tests under qemu; without the tools it says so and does nothing.
-# CLASSES is where JavaCPP has put its own library in a folder for the platform: librora.so is brought
-# up to date beside it. A script, so that Maven needs one command on every machine and does not guess the number of cores.
+# CLASSES is where JavaCPP puts its own library in a folder for the platform: librora.so is brought up
+# to date beside it, and librora_cuda.so put there. A script, so that Maven needs one command on every machine and does not guess the number of cores.
 cmake_minimum_required(VERSION 3.20)
 include(ProcessorCount)
 get_filename_component(root ${CMAKE_CURRENT_LIST_DIR} DIRECTORY)
@@ -48,8 +49,12 @@ if(ARM64)
   set(tests_at_once ${cores})
 endif()
 
+set(cuda)
+if(DEFINED CUDA)
+  set(cuda -DRORA_CUDA=${CUDA})
+endif()
 run(${CMAKE_COMMAND} -S ${root} -B ${BUILD} -DCMAKE_BUILD_TYPE=Release -DRORA_SANITIZE=${sanitize}
-    ${toolchain})
+    ${cuda} ${toolchain})
 run(${CMAKE_COMMAND} --build ${BUILD} --target ${TARGET} --parallel ${cores})
 if(TEST)
   run(${CMAKE_CTEST_COMMAND} --test-dir ${BUILD} --output-on-failure --no-tests=ignore --parallel
@@ -62,4 +67,7 @@ if(CLASSES)
     get_filename_component(folder ${library} DIRECTORY)
     file(COPY ${BUILD}/librora.so DESTINATION ${folder})
   endforeach()
+  if(EXISTS ${BUILD}/librora_cuda.so AND CMAKE_HOST_SYSTEM_PROCESSOR STREQUAL "x86_64")
+    file(COPY ${BUILD}/librora_cuda.so DESTINATION ${CLASSES}/linux-x86_64)
+  endif()
 endif()

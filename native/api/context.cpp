@@ -1,9 +1,13 @@
+#include <dlfcn.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
+#include <mutex>
+#include <string>
 #include <thread>
 
-#include "api/device.h"
+#include "api/backend.h"
 #include "cpu/cpuid.h"
 #include "cpu/thread_pool.h"
 
@@ -52,12 +56,66 @@ const KernelTable* choose_kernels() {
   return &reference_kernels();
 }
 
-void check_device(const char* device) {
-  RORA_REQUIRE(device != nullptr, "device is NULL: must be \"cpu\" or \"cuda\"");
-  if (std::strcmp(device, "cpu") == 0) return;
-  if (std::strncmp(device, "cuda", 4) == 0)
-    fail(RORA_UNSUPPORTED, "device \"%s\": this build has no CUDA backend; use \"cpu\"", device);
-  fail(RORA_INVALID_ARGUMENT, "device \"%s\": must be \"cpu\"", device);
+[[noreturn]] void fail_for_backend(rora_status status, const char* message) {
+  fail(status, "%s", message);
+}
+
+std::mutex folder_mutex;
+std::string named_folder;  // by rora_backend_folder
+
+// Where backends are, with a slash at its end: the folder named or librora.so's own; empty if that
+// is not known.
+std::string backend_folder() {
+  const std::lock_guard<std::mutex> lock(folder_mutex);
+  if (!named_folder.empty()) return named_folder + "/";
+  Dl_info info;
+  if (dladdr(reinterpret_cast<const void*>(&rora_context_open), &info) == 0) return "";
+  const std::string path = info.dli_fname;
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
+}
+
+// The backend in a library that stands beside librora.so, which stays open.
+const Backend* open_backend(const char* device, const std::string& library) {
+  static const BackendServices services = {fail_for_backend};
+  const std::string file = backend_folder() + library;
+  void* handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr)
+    fail(RORA_UNSUPPORTED, "device \"%s\": %s cannot be opened (%s); use \"cpu\"", device,
+         library.c_str(), dlerror());
+  const auto open = reinterpret_cast<OpenBackend>(dlsym(handle, kBackendSymbol));
+  if (open == nullptr)
+    fail(RORA_UNSUPPORTED, "device \"%s\": %s is not of this version", device, file.c_str());
+  return open(&services);
+}
+
+// The number behind "cuda:" or "simt:"; 0 if there is none.
+int32_t device_index(const char* device) {
+  const char* colon = std::strchr(device, ':');
+  if (colon == nullptr) return 0;
+  const std::string digits = colon + 1;
+  RORA_REQUIRE(!digits.empty() && digits.size() <= 3 &&
+                   digits.find_first_not_of("0123456789") == std::string::npos,
+               "device \"%s\": a number must follow the colon, as in cuda:0", device);
+  return std::stoi(digits);
+}
+
+// Sets what the context computes on.
+void open_device(const char* device, rora_context& context) {
+  RORA_REQUIRE(device != nullptr, "device is NULL: must be \"cpu\", \"cuda\" or \"cuda:i\"");
+  const std::string kind(device, std::strcspn(device, ":"));
+  if (std::strcmp(device, "cpu") == 0) {
+    context.device = &cpu_device();
+    context.kernels = choose_kernels();
+    return;
+  }
+  RORA_REQUIRE(kind == "cuda" || kind == "simt",
+               "device \"%s\": must be \"cpu\", \"cuda\" or \"cuda:i\"", device);
+  const int32_t index = device_index(device);
+  const Backend* backend = open_backend(device, "librora_" + kind + ".so");
+  backend->open(context, index);
+  context.device = backend->device;
+  context.kernels = backend->kernels;
 }
 
 }  // namespace
@@ -79,16 +137,21 @@ const char* rora_version(void) { return RORA_VERSION; }
 
 const char* rora_cpu_features(void) { return cpu_features().words.c_str(); }
 
+rora_status rora_backend_folder(const char* folder) {
+  return guard([&] {
+    const std::lock_guard<std::mutex> lock(folder_mutex);
+    named_folder = folder == nullptr ? "" : folder;
+  });
+}
+
 rora_status rora_context_open(const char* device, int32_t threads, rora_context** context) {
   return guard([&] {
     RORA_REQUIRE(context != nullptr, "context is NULL: must point to where the handle goes");
     RORA_REQUIRE(threads >= 0 && threads <= 1024,
                  "threads=%d: must be 0 (one for each core) .. 1024", threads);
-    check_device(device);
     const int32_t cores = static_cast<int32_t>(std::thread::hardware_concurrency());
     auto fresh = std::make_unique<rora_context>();
-    fresh->device = &cpu_device();
-    fresh->kernels = choose_kernels();
+    open_device(device, *fresh);
     fresh->bytes = 0;
     fresh->pool = new ThreadPool(threads > 0 ? threads : (cores > 0 ? cores : 1));
     *context = fresh.release();
@@ -98,6 +161,7 @@ rora_status rora_context_open(const char* device, int32_t threads, rora_context*
 void rora_context_close(rora_context* context) {
   if (context == nullptr) return;
   context->device->close(*context);
+  delete context->pool;
   delete context;
 }
 

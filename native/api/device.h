@@ -40,7 +40,7 @@ struct Device {
   void (*copy_tokens)(rora_context&, const rora_activation& source, int64_t source_token,
                       rora_activation& target, int64_t target_token, int64_t count);
 
-  // Frees what the backend keeps in the context, its threads included.
+  // Frees what the backend keeps in the context.
   void (*close)(rora_context&) noexcept;
 };
 

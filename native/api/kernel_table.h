@@ -151,8 +151,8 @@ struct KernelTable {
   void (*add)(rora_context&, const AddOp&);
   void (*rows_to_panels)(rora_context&, const RowsOp&);  // zeroes lanes past the last token
   void (*panels_to_rows)(rora_context&, const RowsOp&);
-  void (*peak)(PeakOp&);  // of the calling thread
-  void (*stream)(rora_context&, const StreamOp&);
+  void (*peak)(PeakOp&);                           // of the calling thread; NULL: not measured
+  void (*stream)(rora_context&, const StreamOp&);  // likewise
 };
 
 // cpu/reference: plain loops, sums in double; the specification.

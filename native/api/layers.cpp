@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "api/device.h"
 #include "api/layer_checks.h"
 
 namespace rora {
@@ -198,6 +199,14 @@ void lengthen(const rora_rope& rope, int64_t positions) {
       rope.cosines.push_back(float(std::cos(double(angle))));
       rope.sines.push_back(float(std::sin(double(angle))));
     }
+  rora_context& context = *rope.context;
+  if (context.device->on_host) return;
+  const int64_t bytes = wanted * half * int64_t(sizeof(float));
+  context.device->release(context, rope.device);
+  rope.device = nullptr;
+  rope.device = static_cast<float*>(context.device->allocate(context, 2 * bytes));
+  context.device->upload(context, rope.device, rope.cosines.data(), bytes);
+  context.device->upload(context, rope.device + wanted * half, rope.sines.data(), bytes);
 }
 
 }  // namespace
@@ -226,7 +235,11 @@ rora_status rora_rope_create(rora_context* context, int64_t positions, int64_t h
   });
 }
 
-void rora_rope_destroy(rora_rope* rope) { delete rope; }
+void rora_rope_destroy(rora_rope* rope) {
+  if (rope == nullptr) return;
+  if (rope->device != nullptr) rope->context->device->release(*rope->context, rope->device);
+  delete rope;
+}
 
 rora_status rora_rope_apply(const rora_rope* rope, const rora_batch* batch, int64_t column,
                             int64_t heads, int32_t inverse, rora_activation* x) {

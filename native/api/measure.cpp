@@ -86,6 +86,11 @@ struct Buffer {
   Buffer& operator=(const Buffer&) = delete;
 };
 
+void require_cpu(const rora_context& context) {
+  if (context.kernels->peak == nullptr || context.kernels->stream == nullptr)
+    fail(RORA_UNSUPPORTED, "only the CPU is measured: open a context on \"cpu\"");
+}
+
 double measure_bandwidth(rora_context& context, int64_t bytes) {
   constexpr int64_t kBlock = kStreamFloats * int64_t(sizeof(float));
   const int64_t whole = bytes / kBlock * kBlock;
@@ -112,6 +117,7 @@ rora_status rora_measure_peak(rora_context* context, rora_dtype dtype, double* f
     RORA_REQUIRE(dtype == RORA_F32 || dtype == RORA_BF16,
                  "dtype=%d: must be RORA_F32 or RORA_BF16, the types that kernels compute in",
                  int(dtype));
+    require_cpu(*context);
     *flops = measure_peak(*context, dtype);
   });
 }
@@ -123,6 +129,7 @@ rora_status rora_measure_bandwidth(rora_context* context, int64_t bytes, double*
     RORA_REQUIRE(bytes == 0 || bytes >= kLeastStream,
                  "bytes=%lld: must be at least 1 MiB (%lld), or 0 for four times the last cache",
                  static_cast<long long>(bytes), static_cast<long long>(kLeastStream));
+    require_cpu(*context);
     *bytes_per_second = measure_bandwidth(*context, bytes == 0 ? beyond_cache() : bytes);
   });
 }

@@ -29,6 +29,7 @@ struct rora_context {
   rora::ThreadPool* pool;
   int64_t bytes;  // of device memory handed out
   std::unique_ptr<rora::WeightMemory, rora::WeightMemoryDelete> weight_memory;  // when needed
+  void* backend;  // what a backend other than the CPU's keeps
 };
 
 // Row-major [out_features, in_features], rows `pitch` elements apart; kernels pack blocks of it
@@ -131,4 +132,5 @@ struct rora_rope {
   // [positions in use, head_dim / 2], which rora_rope_apply lengthens: what a file calls its
   // context may be far more than anybody's memory.
   mutable std::vector<float> cosines, sines;
+  mutable float* device = nullptr;  // both, one behind the other, where the host's cannot be read
 };

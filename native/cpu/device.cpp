@@ -131,7 +131,7 @@ void copy_tokens(rora_context&, const rora_activation& source, int64_t source_to
       set(target, target_token + i, f, get(source, source_token + i, f));
 }
 
-void close(rora_context& context) noexcept { delete context.pool; }
+void close(rora_context&) noexcept {}
 
 }  // namespace
 

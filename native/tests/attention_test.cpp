@@ -132,7 +132,8 @@ std::vector<float> compact_lse(const Floats& lse, int64_t heads, int64_t tokens,
 // they meet values, keys and queries: 2^-8 of every term at most. (FlashAttention does the same.)
 double score_rounding(const Case& c) {
   const std::string level = rora_context_isa(c.context);
-  return c.dtype == RORA_BF16 && (level == "avx512bf16" || level == "amx") ? 2 * kBf16Half : 0.0;
+  const bool rounds = level == "avx512bf16" || level == "amx" || level == "simt" || level == "cuda";
+  return c.dtype == RORA_BF16 && rounds ? 2 * kBf16Half : 0.0;
 }
 
 struct Results {

@@ -3,6 +3,8 @@
 
 #include <memory>
 
+#include "api/device.h"
+#include "cpu/panel.h"
 #include "testing.h"
 
 namespace rora::testing {
@@ -27,6 +29,21 @@ inline ActivationHandle make_activation(rora_context* context, rora_dtype dtype,
   EXPECT_OK(rora_activation_create(context, dtype, tokens > 0 ? tokens : 1, width, tail, &made));
   EXPECT_OK(rora_activation_resize(made, tokens));
   return ActivationHandle(made);
+}
+
+// Column `column` of the tail of a group's projection, behind those of the ranks in front of it.
+// The CPU has panels; other devices rows whose parts start at multiples of row_elements, and tests
+// reach their memory where it is emulated.
+inline float tail_value(const rora_activation& a, int64_t token,
+                        const std::vector<int64_t>& ranks_before, int64_t column) {
+  const Device& device = *a.context->device;
+  const int64_t unit = device.on_host ? 2 : device.row_elements;
+  int64_t at = round_up(even(a.width), unit) + column;
+  for (const int64_t rank : ranks_before) at += round_up(rank, unit);
+  if (device.on_host) return get(a, token, at);
+  const int64_t i = token * a.rows + at;
+  return a.dtype == RORA_F32 ? static_cast<const float*>(a.data)[i]
+                             : bf16_to_float(static_cast<const uint16_t*>(a.data)[i]);
 }
 
 inline WeightHandle make_weight(rora_context* context, rora_dtype dtype, int64_t out, int64_t in,

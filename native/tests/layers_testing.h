@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "api/device.h"
 #include "cpu/panel.h"
 #include "testing.h"
 
@@ -78,8 +79,10 @@ class Tensor {
   }
 
  private:
+  // Other devices have another layout, whose padding their own tests look at.
   template <class Body>
   void for_padding(const Body& body) const {
+    if (!activation_->context->device->on_host) return;
     for (int64_t t = 0; t < panels(activation_->tokens) * kPanel; ++t)
       for (int64_t row = 0; row < even(activation_->width); ++row)
         if (t >= activation_->tokens || row >= activation_->width) body(t, row);

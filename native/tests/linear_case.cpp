@@ -105,21 +105,26 @@ void write_columns(const LinearData& data, const Group& group, const std::vector
   }
 }
 
-// The tail columns of one projection; `before` are those of the projections in front of it.
-std::vector<float> read_tail(const rora_activation& a, int64_t before, int64_t rank) {
+std::vector<float> read_tail(const rora_activation& a, const std::vector<int64_t>& ranks_before,
+                             int64_t rank) {
   std::vector<float> values;
   for (int64_t t = 0; t < a.tokens; ++t)
-    for (int64_t j = 0; j < rank; ++j) values.push_back(get(a, t, even(a.width) + before + j));
+    for (int64_t j = 0; j < rank; ++j) values.push_back(tail_value(a, t, ranks_before, j));
   return values;
 }
 
+// Only panels have lanes without a token.
+int64_t lanes_end(const rora_activation& a) {
+  return a.context->device->on_host ? panels(a.tokens) * kPanel : a.tokens;
+}
+
 void fill_unused_lanes(rora_activation& a, float value) {
-  for (int64_t t = a.tokens; t < panels(a.tokens) * kPanel; ++t)
+  for (int64_t t = a.tokens; t < lanes_end(a); ++t)
     for (int64_t row = 0; row < a.rows; ++row) set(a, t, row, value);
 }
 
 bool zero_in_unused_lanes(const rora_activation& a, int64_t rows) {
-  for (int64_t t = a.tokens; t < panels(a.tokens) * kPanel; ++t)
+  for (int64_t t = a.tokens; t < lanes_end(a); ++t)
     for (int64_t row = 0; row < rows; ++row)
       if (get(a, t, row) != 0.0f) return false;
   return true;
@@ -456,7 +461,7 @@ LinearResult run_linear(const LinearData& data, const std::string& level, int th
   result.dx.resize(data.x.size());
   EXPECT_OK(
       rora_activation_read(dx.get(), 0, shape.tokens, 0, shape.in, result.dx.data(), shape.in));
-  int64_t before = 0;
+  std::vector<int64_t> before;
   for (size_t i = 0; i < shape.projections.size(); ++i) {
     const ProjectionData& p = data.projections[i];
     ProjectionResult& r = result.projections[i];
@@ -465,7 +470,7 @@ LinearResult run_linear(const LinearData& data, const std::string& level, int th
                                    p.shape.out, r.y.data(), p.shape.out));
     r.h = read_tail(*x, before, p.shape.rank);
     r.g = read_tail(*dy, before, p.shape.rank);
-    before += even(p.shape.rank);
+    if (p.shape.rank > 0) before.push_back(p.shape.rank);
     r.da = copied(gradients[i].da, p.a.size());
     r.db = copied(gradients[i].db, p.b.size());
     r.dm = copied(gradients[i].dm, p.magnitude.size());

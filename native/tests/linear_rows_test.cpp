@@ -171,7 +171,7 @@ struct Expected {
     EXPECT_OK(rora_linear_forward(linear, nullptr, x.get(), nullptr, y_panels.get()));
     // The rows' backward pass reads h again, which for few tokens leaves its unused lanes zero.
     for (int64_t t = 0; t < s.tokens; ++t)
-      for (int64_t j = 0; j < s.rank; ++j) h.push_back(get(*x, t, even(s.in) + j));
+      for (int64_t j = 0; j < s.rank; ++j) h.push_back(tail_value(*x, t, {}, j));
     EXPECT_OK(rora_linear_backward(linear, nullptr, x.get(), dy.get(), 0, dx_panels.get()));
     y.resize(size_t(s.tokens * s.out)), dx.resize(size_t(s.tokens * s.in));
     EXPECT_OK(rora_activation_read(y_panels.get(), 0, s.tokens, 0, s.out, y.data(), s.out));
@@ -268,8 +268,15 @@ TEST(withoutARankItIsTheBareLayer) {
                                         RORA_F32, nullptr, 0, nullptr, 0, nullptr, 0, nullptr, 0,
                                         layer.dy.data(), layer.dy.stride(), 0, nullptr, 0, nullptr,
                                         0, layer.dx.data(), layer.dx.stride()));
-    EXPECT_SAME_BITS(layer.y.values(), zero.y.values());
-    EXPECT_SAME_BITS(layer.dx.values(), zero.dx.values());
+    // On a GPU the work may be cut in other ways where there is a slab, so that sums have other
+    // orders.
+    const double order =
+        static_cast<rora_context*>(context)->device->on_host ? 0.0 : double(s.in + s.out) * 0x1p-23;
+    const std::vector<float> y = zero.y.values(), dx = zero.dx.values();
+    EXPECT_WITHIN(layer.y.values(), std::vector<double>(y.begin(), y.end()),
+                  [&](size_t) { return order; });
+    EXPECT_WITHIN(layer.dx.values(), std::vector<double>(dx.begin(), dx.end()),
+                  [&](size_t) { return order; });
     EXPECT(layer.paddings_are_whole());
   }
 }

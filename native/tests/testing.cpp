@@ -67,6 +67,8 @@ void expect_same_bits(const char* file, int line, const char* what, const std::v
 
 const std::vector<std::string>& levels() {
   static const std::vector<std::string> found = [] {
+    if (std::getenv("RORA_TEST_DEVICE") != nullptr)
+      return std::vector<std::string>{"reference", std::getenv("RORA_TEST_DEVICE")};
     std::vector<std::string> names;
     for (const char* name : {"reference", "portable", "avx2", "avx512", "avx512bf16", "amx"}) {
       Context context(name);
@@ -78,8 +80,10 @@ const std::vector<std::string>& levels() {
 }
 
 Context::Context(const std::string& level, int threads) {
-  setenv("RORA_MAX_ISA", level.c_str(), 1);
-  const rora_status status = rora_context_open("cpu", threads, &context_);
+  const bool is_device = level == "simt" || level == "cuda";
+  if (!is_device) setenv("RORA_MAX_ISA", level.c_str(), 1);
+  const rora_status status =
+      rora_context_open(is_device ? level.c_str() : "cpu", threads, &context_);
   unsetenv("RORA_MAX_ISA");
   if (status != RORA_OK) {
     std::printf("no context for %s: %s\n", level.c_str(), rora_last_error());

@@ -64,10 +64,11 @@ void expect_same_bits(const char* file, int line, const char* what, const std::v
 #define EXPECT_SAME_BITS(found, expected) \
   ::rora::testing::expect_same_bits(__FILE__, __LINE__, #found, found, expected)
 
-// The instruction sets this machine has, `reference` first.
+// The instruction sets this machine has, `reference` first; with RORA_TEST_DEVICE (simt) set, the
+// reference and that device, so that the operators' tests are tests of any backend.
 const std::vector<std::string>& levels();
 
-// A context on one level, with RORA_MAX_ISA set while it opens.
+// A context on one level, with RORA_MAX_ISA set while it opens, or on a device of that name.
 class Context {
  public:
   explicit Context(const std::string& level, int threads = 2);

@@ -26,10 +26,21 @@ typedef struct rora_context rora_context;
  */
 RORA_API rora_status rora_context_open(const char* device, int32_t threads, rora_context** context);
 
+/**
+ * Names the folder of the libraries of other devices, librora_cuda.so above all; by default that is
+ * the one librora.so lies in. For contexts opened afterwards, by any thread.
+ *
+ * @param folder  NULL or empty: the default again
+ */
+RORA_API rora_status rora_backend_folder(const char* folder);
+
 /** Stops the threads and frees the context. NULL does nothing. */
 RORA_API void rora_context_close(rora_context* context);
 
-/** The instruction set chosen: reference, portable, avx2, avx512, avx512bf16 or amx. */
+/**
+ * The instruction set chosen: reference, portable, avx2, avx512, avx512bf16 or amx; on other
+ * devices their kind, cuda.
+ */
 RORA_API const char* rora_context_isa(const rora_context* context);
 
 /** The number of threads that compute. */
@@ -41,7 +52,10 @@ RORA_API int64_t rora_context_bytes(const rora_context* context);
 /** What cpuid reports, of that which rora can use, separated by spaces: `avx2 fma avx512f ...`. */
 RORA_API const char* rora_cpu_features(void);
 
-/** Allocates zeroed memory of the device, aligned to 64 bytes. Zero bytes are legal. */
+/**
+ * Allocates zeroed memory of the device, aligned to 64 bytes. Zero bytes are legal. Only a CPU's
+ * may be read and written by the host; a GPU's through rora_upload and rora_download.
+ */
 RORA_API rora_status rora_alloc(rora_context* context, int64_t bytes, void** memory);
 
 /** Frees what rora_alloc gave. NULL does nothing. */

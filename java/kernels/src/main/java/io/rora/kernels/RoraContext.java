@@ -5,6 +5,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import io.rora.kernels.bindings.Rora;
 import io.rora.kernels.bindings.rora_context;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -21,6 +22,8 @@ import org.bytedeco.javacpp.FloatPointer;
 public final class RoraContext implements AutoCloseable {
   /** The most threads that a context can have. */
   public static final int MAX_THREADS = 1024;
+
+  private static volatile boolean folderIsNamed;
 
   private final rora_context handle;
   private final Staging staging;
@@ -51,9 +54,24 @@ public final class RoraContext implements AutoCloseable {
       throw new IllegalArgumentException("device is null: give cpu, cuda or cuda:i");
     }
     NativeLibrary.load();
+    if (device.startsWith("cuda") && !folderIsNamed) {
+      NativeLibrary.unpackBackend("cuda");
+    }
     rora_context handle = new rora_context(null);
     check(Rora.rora_context_open(device, threads, handle));
     return new RoraContext(handle);
+  }
+
+  /**
+   * Names the folder in which contexts opened later look for the library of their device, {@code
+   * librora_cuda.so}, instead of the jar: for one that was built apart, for other GPUs say.
+   *
+   * @throws RoraException if the library cannot be loaded
+   */
+  public static void backendFolder(Path folder) {
+    NativeLibrary.load();
+    check(Rora.rora_backend_folder(folder.toAbsolutePath().toString()));
+    folderIsNamed = true;
   }
 
   /**
@@ -76,7 +94,10 @@ public final class RoraContext implements AutoCloseable {
     return Rora.rora_cpu_features().getString(UTF_8);
   }
 
-  /** Returns the instruction set chosen: reference, portable, avx2, avx512, avx512bf16 or amx. */
+  /**
+   * Returns the instruction set chosen: reference, portable, avx2, avx512, avx512bf16 or amx; on a
+   * GPU {@code cuda}.
+   */
   public String isa() {
     handle();
     return isa;

@@ -1,0 +1,25 @@
+// A device that lives in a library of its own: librora_cuda.so, or, for tests, librora_simt.so,
+// which librora.so opens when a context asks for it.
+#pragma once
+
+#include "api/device.h"
+
+namespace rora {
+
+// What the library calls in librora.so, so that exceptions are thrown and caught there.
+struct BackendServices {
+  void (*fail)(rora_status status, const char* message);  // throws
+};
+
+struct Backend {
+  const Device* device;
+  const KernelTable* kernels;
+  // Fills context.backend; throws by the services' fail.
+  void (*open)(rora_context& context, int32_t index);
+};
+
+// The one symbol of such a library.
+using OpenBackend = const Backend* (*)(const BackendServices*);
+constexpr const char* kBackendSymbol = "rora_backend";
+
+}  // namespace rora

@@ -1,0 +1,108 @@
+#include "cuda/memory.h"
+
+#include <cstring>
+
+namespace rora::cuda {
+
+#if defined(__CUDACC__)
+
+namespace {
+const char* text_of(cudaError_t status) {
+  return status == cudaSuccess ? "" : cudaGetErrorString(status);
+}
+}  // namespace
+
+const char* open_stream(int32_t index, Stream* stream, Machine* machine) {
+  int count = 0;
+  cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess) return text_of(status);
+  if (index >= count) return "there is no such GPU";
+  int shared = 0, processors = 0;
+  status = cudaSetDevice(index);
+  if (status == cudaSuccess)
+    status = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
+  if (status == cudaSuccess)
+    status = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, index);
+  if (status == cudaSuccess) status = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
+  machine->shared_limit = uint32_t(shared);
+  machine->multiprocessors = processors;
+  return text_of(status);
+}
+
+void close_stream(Stream stream) { cudaStreamDestroy(stream); }
+
+void* allocate_memory(Stream stream, int64_t bytes) {
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, size_t(bytes)) != cudaSuccess) return nullptr;
+  if (cudaMemsetAsync(memory, 0, size_t(bytes), stream) == cudaSuccess) return memory;
+  cudaFree(memory);
+  return nullptr;
+}
+
+void release_memory(Stream stream, void* memory) {
+  cudaStreamSynchronize(stream);
+  cudaFree(memory);
+}
+
+const char* upload(Stream stream, void* device, const void* host, int64_t bytes) {
+  // From pageable memory this returns when the host's bytes have been read.
+  return text_of(cudaMemcpyAsync(device, host, size_t(bytes), cudaMemcpyHostToDevice, stream));
+}
+
+const char* download(Stream stream, void* host, const void* device, int64_t bytes) {
+  const cudaError_t status =
+      cudaMemcpyAsync(host, device, size_t(bytes), cudaMemcpyDeviceToHost, stream);
+  return text_of(status == cudaSuccess ? cudaStreamSynchronize(stream) : status);
+}
+
+const char* clear(Stream stream, void* device, int64_t bytes) {
+  return text_of(cudaMemsetAsync(device, 0, size_t(bytes), stream));
+}
+
+const char* copy(Stream stream, void* target, const void* source, int64_t bytes) {
+  return text_of(cudaMemcpyAsync(target, source, size_t(bytes), cudaMemcpyDeviceToDevice, stream));
+}
+
+#else
+
+const char* open_stream(int32_t index, Stream* stream, Machine* machine) {
+  if (index != 0) return "there is no such GPU";
+  *stream = new simt::Stream(1);
+  // So small that small models, too, meet every way of dividing work.
+  *machine = {99 * 1024, 4};
+  return "";
+}
+
+void close_stream(Stream stream) { delete stream; }
+
+void* allocate_memory(Stream, int64_t bytes) {
+  void* memory = simt::allocate(size_t(bytes));
+  if (memory != nullptr) std::memset(memory, 0, size_t(bytes));
+  return memory;
+}
+
+void release_memory(Stream, void* memory) { simt::release(memory); }
+
+const char* upload(Stream, void* device, const void* host, int64_t bytes) {
+  std::memcpy(device, host, size_t(bytes));
+  return "";
+}
+
+const char* download(Stream, void* host, const void* device, int64_t bytes) {
+  std::memcpy(host, device, size_t(bytes));
+  return "";
+}
+
+const char* clear(Stream, void* device, int64_t bytes) {
+  std::memset(device, 0, size_t(bytes));
+  return "";
+}
+
+const char* copy(Stream, void* target, const void* source, int64_t bytes) {
+  std::memmove(target, source, size_t(bytes));
+  return "";
+}
+
+#endif
+
+}  // namespace rora::cuda

@@ -1,0 +1,27 @@
+// Memory of a GPU and its stream: the CUDA runtime's calls, or the emulation's. All work is queued
+// on one stream. Functions that return text return "" or what was wrong.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/launch.h"
+#include "cuda/machine.h"
+
+namespace rora::cuda {
+
+// Makes GPU number `index` the thread's and opens a stream on it.
+const char* open_stream(int32_t index, Stream* stream, Machine* machine);
+void close_stream(Stream stream);
+
+// Zeroed memory aligned to 256 bytes, or NULL.
+void* allocate_memory(Stream stream, int64_t bytes);
+// After everything queued is done.
+void release_memory(Stream stream, void* memory);
+
+const char* upload(Stream stream, void* device, const void* host, int64_t bytes);
+// Waits for everything queued.
+const char* download(Stream stream, void* host, const void* device, int64_t bytes);
+const char* clear(Stream stream, void* device, int64_t bytes);
+const char* copy(Stream stream, void* target, const void* source, int64_t bytes);
+
+}  // namespace rora::cuda

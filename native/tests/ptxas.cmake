@@ -1,0 +1,17 @@
+# Sees in ptxas' words that no CUDA kernel spills registers or has a stack, on any architecture:
+#   cmake -DLOGS=a.log;b.log -P ptxas.cmake
+cmake_minimum_required(VERSION 3.20)
+set(kernels 0)
+foreach(log ${LOGS})
+  file(STRINGS ${log} lines REGEX "bytes stack frame")
+  foreach(line ${lines})
+    math(EXPR kernels "${kernels} + 1")
+    if(NOT line MATCHES " 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads")
+      message(SEND_ERROR "${log}: a kernel spills: ${line}")
+    endif()
+  endforeach()
+endforeach()
+if(kernels EQUAL 0)
+  message(FATAL_ERROR "ptxas has said nothing of any kernel")
+endif()
+message(STATUS "${kernels} kernels, counted on every architecture, none spills")
