@@ -179,10 +179,27 @@ void weight_sums_case(Stream stream, const CaseSizes& s, bool whole, CaseResult&
 
 }  // namespace
 
+namespace {
+
+// As on a GPU with so few multiprocessors that there are always tiles enough: the main kernel. With
+// the GPU's own number small cases are cut into slices.
+template <KernelCase::Run kRun>
+void main_kernel(Stream stream, const CaseSizes& s, bool whole, CaseResult& result) {
+  CaseSizes one = s;
+  one.machine.multiprocessors = 1;
+  kRun(stream, one, whole, result);
+}
+
+}  // namespace
+
 std::vector<KernelCase> product_cases() {
   return {
-      {"gemm_forward", "gemm", gemm_forward_case<float>, gemm_forward_case<bf16>},
-      {"gemm_backward", "gemm", gemm_backward_case<float>, gemm_backward_case<bf16>},
+      {"gemm_forward", "gemm", main_kernel<gemm_forward_case<float>>,
+       main_kernel<gemm_forward_case<bf16>>},
+      {"gemm_backward", "gemm", main_kernel<gemm_backward_case<float>>,
+       main_kernel<gemm_backward_case<bf16>>},
+      {"gemm_forward_slices", "gemm", gemm_forward_case<float>, gemm_forward_case<bf16>},
+      {"gemm_backward_slices", "gemm", gemm_backward_case<float>, gemm_backward_case<bf16>},
       {"shrink_forward", "skinny", shrink_forward_case<float>, shrink_forward_case<bf16>},
       {"shrink_backward", "skinny", shrink_backward_case<float>, shrink_backward_case<bf16>},
       {"adapter_sums", "skinny", adapter_sums_case<float>, adapter_sums_case<bf16>},

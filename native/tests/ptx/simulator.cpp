@@ -153,11 +153,13 @@ void finish(Json& counters) {
 
 }  // namespace
 
-Simulator::Simulator(const Options& options, const std::string& family)
-    : options_(options), ptx_(compiled(family, options.arch)) {
+Simulator::Simulator(const Options& options, const std::string& family) : options_(options) {
   std::string name = (fs::temp_directory_path() / "rora-ptx-XXXXXX").string();
   if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make " + name);
   directory_ = name;
+  // nvcc's names differ from run to run, and another process may put a newer file in its place.
+  ptx_ = (fs::path(directory_) / "kernels.ptx").string();
+  fs::copy_file(compiled(family, options.arch), ptx_);
 }
 
 Simulator::~Simulator() {
