@@ -7,7 +7,7 @@ foreach(architecture ${ARCHITECTURES})
   list(APPEND codes sm_${architecture})
 endforeach()
 list(JOIN codes "," codes)
-set(flags -std=c++20 -O3 -DNDEBUG --threads 2 -Xptxas -v -Xcompiler=-fPIC,-fvisibility=hidden
+set(flags -std=c++20 -O3 -DNDEBUG --threads 2 -compress-mode=size -Xptxas -v -Xcompiler=-fPIC,-fvisibility=hidden
           "-gencode=arch=compute_${oldest},code=[${codes}]")
 foreach(include ${INCLUDES})
   list(APPEND flags -I${include})

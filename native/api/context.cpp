@@ -175,6 +175,19 @@ int32_t rora_context_threads(const rora_context* context) {
 
 int64_t rora_context_bytes(const rora_context* context) { return context ? context->bytes : 0; }
 
+static int64_t device_memory(const rora_context* context, bool free) {
+  int64_t total = -1, left = -1;
+  if (context != nullptr && context->device->memory != nullptr)
+    context->device->memory(const_cast<rora_context&>(*context), &total, &left);
+  return free ? left : total;
+}
+
+int64_t rora_context_memory(const rora_context* context) { return device_memory(context, false); }
+
+int64_t rora_context_free_memory(const rora_context* context) {
+  return device_memory(context, true);
+}
+
 rora_status rora_alloc(rora_context* context, int64_t bytes, void** memory) {
   return guard([&] {
     RORA_REQUIRE(context != nullptr && memory != nullptr, "context and memory must not be NULL");

@@ -40,6 +40,9 @@ struct Device {
   void (*copy_tokens)(rora_context&, const rora_activation& source, int64_t source_token,
                       rora_activation& target, int64_t target_token, int64_t count);
 
+  // Bytes of memory in all and free; -1 where they are the host's. NULL stands for that.
+  void (*memory)(rora_context&, int64_t* total, int64_t* free) noexcept;
+
   // Frees what the backend keeps in the context.
   void (*close)(rora_context&) noexcept;
 };

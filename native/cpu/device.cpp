@@ -152,6 +152,7 @@ const Device& cpu_device() {
       .copy_activation = copy_activation,
       .clear_activation = clear_activation,
       .copy_tokens = copy_tokens,
+      .memory = nullptr,
       .close = close,
   };
   return device;

@@ -922,6 +922,8 @@ void dora_norms(rora_context& context, const DoraNormsOp& op) {
 
 // ---- the tables ----
 
+void memory(rora_context&, int64_t* total, int64_t* free) noexcept { memory_of(total, free); }
+
 void close(rora_context& context) noexcept {
   State& state = state_of(context);
   for (const State::Block& block : {state.copies, state.workspace})
@@ -964,6 +966,7 @@ Device make_device() {
   device.copy_activation = copy_activation;
   device.clear_activation = clear_activation;
   device.copy_tokens = copy_tokens;
+  device.memory = memory;
   device.close = close;
   return device;
 }

@@ -44,6 +44,13 @@ void release_memory(Stream stream, void* memory) {
   cudaFree(memory);
 }
 
+void memory_of(int64_t* total, int64_t* free) {
+  size_t left = 0, all = 0;
+  const bool known = cudaMemGetInfo(&left, &all) == cudaSuccess;
+  *total = known ? int64_t(all) : -1;
+  *free = known ? int64_t(left) : -1;
+}
+
 const char* upload(Stream stream, void* device, const void* host, int64_t bytes) {
   // From pageable memory this returns when the host's bytes have been read.
   return text_of(cudaMemcpyAsync(device, host, size_t(bytes), cudaMemcpyHostToDevice, stream));
@@ -82,6 +89,8 @@ void* allocate_memory(Stream, int64_t bytes) {
 }
 
 void release_memory(Stream, void* memory) { simt::release(memory); }
+
+void memory_of(int64_t* total, int64_t* free) { *total = *free = -1; }
 
 const char* upload(Stream, void* device, const void* host, int64_t bytes) {
   std::memcpy(device, host, size_t(bytes));

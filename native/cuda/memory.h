@@ -18,6 +18,9 @@ void* allocate_memory(Stream stream, int64_t bytes);
 // After everything queued is done.
 void release_memory(Stream stream, void* memory);
 
+// Bytes in all and free; -1 if they are not known, or the host's.
+void memory_of(int64_t* total, int64_t* free);
+
 const char* upload(Stream stream, void* device, const void* host, int64_t bytes);
 // Waits for everything queued.
 const char* download(Stream stream, void* host, const void* device, int64_t bytes);

@@ -49,6 +49,13 @@ RORA_API int32_t rora_context_threads(const rora_context* context);
 /** Bytes of this context's memory in use: all objects and every rora_alloc not yet freed. */
 RORA_API int64_t rora_context_bytes(const rora_context* context);
 
+/**
+ * Bytes of the device's memory in all, and those that can still be had; -1 where it is the host's
+ * own, of which the system knows more.
+ */
+RORA_API int64_t rora_context_memory(const rora_context* context);
+RORA_API int64_t rora_context_free_memory(const rora_context* context);
+
 /** What cpuid reports, of that which rora can use, separated by spaces: `avx2 fma avx512f ...`. */
 RORA_API const char* rora_cpu_features(void);
 

@@ -36,6 +36,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.OptionalDouble;
 import java.util.OptionalInt;
+import java.util.OptionalLong;
 import java.util.Set;
 import java.util.stream.Stream;
 
@@ -198,9 +199,9 @@ public final class Trainer {
     MemoryEstimate.Subject subject =
         new MemoryEstimate.Subject(
             setup.source().config(), options.dtype(), slab, setup.data().bytes());
-    MicroBatch micro = cut(setup, subject, began);
-    MemoryEstimate estimate = requireMemory(subject, micro);
     try (RoraContext context = RoraContext.open(options.device(), options.threads())) {
+      MicroBatch micro = cut(setup, subject, began, context);
+      MemoryEstimate estimate = requireMemory(subject, micro, context);
       if (began != null && !began.isa().equals(context.isa())) {
         listener.onWarning(
             "the run began with the "
@@ -255,18 +256,22 @@ public final class Trainer {
         && options.adapter().initOrDefault() == AdapterInit.PISSA;
   }
 
-  private MicroBatch cut(Setup setup, MemoryEstimate.Subject subject, RunManifest.Cut began) {
+  private MicroBatch cut(
+      Setup setup, MemoryEstimate.Subject subject, RunManifest.Cut began, RoraContext context) {
     int longest = setup.data().longest();
+    long total = context.deviceMemory().orElseGet(machine::totalBytes);
     return began == null
-        ? MicroBatch.choose(options, subject, longest, machine.totalBytes())
+        ? MicroBatch.choose(options, subject, longest, total)
         : MicroBatch.of(options, began.microBatchSize(), longest, began.checkpointing());
   }
 
-  private MemoryEstimate requireMemory(MemoryEstimate.Subject subject, MicroBatch micro) {
+  private MemoryEstimate requireMemory(
+      MemoryEstimate.Subject subject, MicroBatch micro, RoraContext context) {
     MemoryEstimate estimate = MemoryEstimate.of(subject, micro.maxTokens(), micro.checkpointing());
+    OptionalLong onDevice = context.freeDeviceMemory();
     estimate.requireFits(
-        machine.availableBytes(),
-        machine.residentBytes(),
+        onDevice.orElseGet(machine::availableBytes),
+        onDevice.isPresent() ? 0 : machine.residentBytes(),
         micro.size() == 1,
         micro.checkpointing() == Checkpointing.LAYER);
     return estimate;

@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.OptionalLong;
 import java.util.Set;
 import org.bytedeco.javacpp.FloatPointer;
 
@@ -302,6 +303,20 @@ public final class RoraContext implements AutoCloseable {
   public double measureBandwidth(long bytes) {
     check(Rora.rora_measure_bandwidth(handle(), bytes, staging.scalarPointer()));
     return staging.scalar();
+  }
+
+  /** Returns the bytes of the device's memory in all; empty where it is the host's own. */
+  public OptionalLong deviceMemory() {
+    return known(Rora.rora_context_memory(handle()));
+  }
+
+  /** Returns the bytes of the device's memory that can be had; empty where it is the host's own. */
+  public OptionalLong freeDeviceMemory() {
+    return known(Rora.rora_context_free_memory(handle()));
+  }
+
+  private static OptionalLong known(long bytes) {
+    return bytes < 0 ? OptionalLong.empty() : OptionalLong.of(bytes);
   }
 
   /** Frees everything made on this context, then the context. A second call does nothing. */

@@ -123,6 +123,14 @@ class RoraContextTest {
   }
 
   @Test
+  void theHostsMemoryIsTheSystemsToTell() {
+    try (RoraContext context = RoraContext.open("cpu", 1)) {
+      assertTrue(context.deviceMemory().isEmpty());
+      assertTrue(context.freeDeviceMemory().isEmpty());
+    }
+  }
+
+  @Test
   void activationBytesAreWhatTheContextCounts() {
     try (RoraContext context = RoraContext.open("cpu", 1)) {
       for (DataType type : List.of(DataType.F32, DataType.BF16)) {
