@@ -31,8 +31,9 @@ if(RORA_CUDA AND RORA_NVCC AND NOT RORA_SANITIZE AND NOT CMAKE_CROSSCOMPILING)
   add_custom_command(
     OUTPUT ${PROJECT_BINARY_DIR}/librora_cuda.so
     COMMAND ${RORA_NVCC} -shared -cudart static -o ${PROJECT_BINARY_DIR}/librora_cuda.so
-            ${RORA_CUDA_OBJECTS} -Xlinker -z,defs
-    DEPENDS ${RORA_CUDA_OBJECTS}
+            ${RORA_CUDA_OBJECTS} -Xlinker -z,defs -Xlinker
+            --version-script=${PROJECT_SOURCE_DIR}/native/cuda/exports.map
+    DEPENDS ${RORA_CUDA_OBJECTS} native/cuda/exports.map
     VERBATIM)
   add_custom_target(rora_cuda ALL DEPENDS ${PROJECT_BINARY_DIR}/librora_cuda.so)
   add_dependencies(rora_libraries rora_cuda)

@@ -13,7 +13,7 @@
 // every run. Compulsory traffic: X (dY) once for each 64 columns of the result, the narrow operand,
 // the result. Dropout's mask is made again where X's tile has arrived in shared memory, by the
 // threads that copied it; 1 / (1 - p) is a factor of the sum, so X' is not rounded. bf16: 64 KB of
-// shared memory, 123 registers. Sums over tokens read both operands transposed, which costs
+// shared memory, 128 registers. Sums over tokens read both operands transposed, which costs
 // load_matrices_transposed nothing. Reference: cpu/reference/linear.cpp.
 #include "cuda/skinny.h"
 
