@@ -14,7 +14,7 @@ struct BackendServices {
 struct Backend {
   const Device* device;
   const KernelTable* kernels;
-  // Fills context.backend; throws by the services' fail.
+  // Fills context.backend; throws by the services' fail. Index -1: the thread's current device.
   void (*open)(rora_context& context, int32_t index);
 };
 

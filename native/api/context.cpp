@@ -89,10 +89,10 @@ const Backend* open_backend(const char* device, const std::string& library) {
   return open(&services);
 }
 
-// The number behind "cuda:" or "simt:"; 0 if there is none.
+// The number behind "cuda:" or "simt:"; -1 if there is none.
 int32_t device_index(const char* device) {
   const char* colon = std::strchr(device, ':');
-  if (colon == nullptr) return 0;
+  if (colon == nullptr) return -1;
   const std::string digits = colon + 1;
   RORA_REQUIRE(!digits.empty() && digits.size() <= 3 &&
                    digits.find_first_not_of("0123456789") == std::string::npos,
@@ -155,6 +155,13 @@ rora_status rora_context_open(const char* device, int32_t threads, rora_context*
     fresh->bytes = 0;
     fresh->pool = new ThreadPool(threads > 0 ? threads : (cores > 0 ? cores : 1));
     *context = fresh.release();
+  });
+}
+
+rora_status rora_context_use_stream(rora_context* context, void* stream) {
+  return guard([&] {
+    RORA_REQUIRE(context != nullptr, "context is NULL");
+    context->device->use_stream(*context, stream);
   });
 }
 

@@ -42,6 +42,14 @@ struct Device {
 
   // Bytes of memory in all and free; -1 where they are the host's. NULL stands for that.
   void (*memory)(rora_context&, int64_t* total, int64_t* free) noexcept;
+  // Whether kernels may read and write memory at this address, as far as the device can tell.
+  bool (*reaches)(rora_context&, const void* memory);
+  // rora_weight_write of F32 or BF16, arguments checked, from memory that the device reaches; done
+  // when it returns. Not called where the device is the host.
+  void (*write_weight)(rora_context&, const rora_weight&, int64_t row, int64_t rows,
+                       rora_dtype source_dtype, const void* source, int64_t stride);
+  // rora_context_use_stream.
+  void (*use_stream)(rora_context&, void* stream);
 
   // Frees what the backend keeps in the context.
   void (*close)(rora_context&) noexcept;

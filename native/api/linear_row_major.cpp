@@ -32,11 +32,14 @@ struct Rows {
   }
 };
 
-void check_rows(const Rows& m) {
+void check_rows(rora_context& context, const Rows& m) {
   RORA_REQUIRE(m.data != nullptr, "%s is NULL: it must be given", m.name);
   RORA_REQUIRE(m.begin() % uintptr_t(m.element()) == 0,
                "%s=%p: must be aligned to its elements (%lld bytes)", m.name, m.data,
                Long(m.element()));
+  RORA_REQUIRE(context.device->reaches(context, m.data),
+               "%s=%p: is no address on the context's GPU; give one of device memory", m.name,
+               m.data);
   RORA_REQUIRE(m.stride >= m.columns, "%s=%lld: must be at least %s (%lld)", m.stride_name,
                Long(m.stride), m.columns_name, Long(m.columns));
   RORA_REQUIRE(m.stride <= INT32_MAX, "%s=%lld: must be at most 2^31 - 1", m.stride_name,
@@ -180,9 +183,11 @@ struct Layer {
 void forward(const Call& call, const Rows& x, const Rows& a, const Rows& b, const Rows& h,
              const Rows& y) {
   const bool adapts = call.rank > 0;
-  check_rows(x);
-  if (adapts) check_rows(a), check_rows(b), check_rows(h);
-  check_rows(y);
+  rora_context& context = call.context();
+  check_rows(context, x);
+  if (adapts)
+    for (const Rows* each : {&a, &b, &h}) check_rows(context, *each);
+  check_rows(context, y);
   if (adapts) check_apart(h, y);
   for (const Rows* output : {&h, &y}) {
     if (output == &h && !adapts) continue;
@@ -190,7 +195,6 @@ void forward(const Call& call, const Rows& x, const Rows& a, const Rows& b, cons
     if (adapts) check_apart(*output, a), check_apart(*output, b);
   }
   if (call.tokens == 0) return;
-  rora_context& context = call.context();
   rora_row_workspace& workspace = *call.workspace;
   auto* next = static_cast<float*>(
       room(context, workspace.adapter, adapts ? (Tight::floats(a) + Tight::floats(b)) * 4 : 0));
@@ -214,10 +218,10 @@ void check_backward(const Call& call, bool trains, const Rows* inputs, const Row
   const Rows* outputs[] = {&dA, &dB, &dx};
   const bool wanted[] = {trains, trains, dx.data != nullptr};
   for (int i = 0; i < 5; ++i)
-    if (used[i]) check_rows(inputs[i]);
+    if (used[i]) check_rows(call.context(), inputs[i]);
   for (int o = 0; o < 3; ++o) {
     if (!wanted[o]) continue;
-    check_rows(*outputs[o]);
+    check_rows(call.context(), *outputs[o]);
     for (int i = 0; i < 5; ++i)
       if (used[i]) check_apart(*outputs[o], inputs[i]);
     for (int other = 0; other < o; ++other)

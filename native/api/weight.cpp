@@ -105,6 +105,20 @@ void write_rows(const rora_weight& weight, int64_t row, int64_t rows, rora_dtype
   target.commit();
 }
 
+// From memory of a device that is not the host.
+void write_device_rows(const rora_weight& weight, int64_t row, int64_t rows, rora_dtype dtype,
+                       const void* source, int64_t stride) {
+  rora_context& context = *weight.context;
+  if (dtype != RORA_F16) {
+    context.device->write_weight(context, weight, row, rows, dtype, source, stride);
+    return;
+  }
+  // No kernel reads half precision: these rows pass through the host.
+  const int64_t elements = (rows - 1) * stride + weight.in_features;
+  const HostRead host(context, source, product_or_max(elements, element_bytes(dtype)));
+  write_rows(weight, row, rows, dtype, host.as<void>(), stride);
+}
+
 void read_rows(const rora_weight& weight, int64_t row, int64_t rows, float* target,
                int64_t stride) {
   const HostRead source(*weight.context, row_data(weight, row), bytes_of(weight, rows));
@@ -170,8 +184,13 @@ rora_status rora_weight_write(rora_weight* weight, int64_t row, int64_t rows,
     check_rows(weight, row, rows, source, stride);
     RORA_REQUIRE(source_dtype == RORA_F32 || source_dtype == RORA_BF16 || source_dtype == RORA_F16,
                  "source_dtype=%d: must be RORA_F32, RORA_BF16 or RORA_F16", int(source_dtype));
+    if (rows == 0) return;
     weight->version = next_version();
-    write_rows(*weight, row, rows, source_dtype, source, stride);
+    const Device& device = *weight->context->device;
+    if (!device.on_host && device.reaches(*weight->context, source))
+      write_device_rows(*weight, row, rows, source_dtype, source, stride);
+    else
+      write_rows(*weight, row, rows, source_dtype, source, stride);
   });
 }
 

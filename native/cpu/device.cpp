@@ -131,6 +131,14 @@ void copy_tokens(rora_context&, const rora_activation& source, int64_t source_to
       set(target, target_token + i, f, get(source, source_token + i, f));
 }
 
+bool reaches(rora_context&, const void*) { return true; }
+
+void use_stream(rora_context&, void* stream) {
+  if (stream != nullptr)
+    fail(RORA_UNSUPPORTED, "stream=%p: the CPU has no streams, give NULL; open \"cuda\" for one",
+         stream);
+}
+
 void close(rora_context&) noexcept {}
 
 }  // namespace
@@ -153,6 +161,9 @@ const Device& cpu_device() {
       .clear_activation = clear_activation,
       .copy_tokens = copy_tokens,
       .memory = nullptr,
+      .reaches = reaches,
+      .write_weight = nullptr,
+      .use_stream = use_stream,
       .close = close,
   };
   return device;

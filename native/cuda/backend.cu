@@ -41,7 +41,8 @@ void check(const char* error) {
 
 // What a context on a GPU has.
 struct State {
-  Stream stream = nullptr;
+  Stream own = nullptr;     // made with the context
+  Stream stream = nullptr;  // that work is queued on: its own or a caller's
   Machine machine;
   std::unordered_map<void*, int64_t> sizes;  // of allocations
   struct Block {
@@ -253,6 +254,36 @@ void panels_to_rows(rora_context& context, const RowsOp& op) {
                                 pitch(a), static_cast<To*>(op.rows), op.stride, op.add}));
     });
   });
+}
+
+bool reaches_memory(rora_context&, const void* memory) { return reaches(memory); }
+
+void write_weight(rora_context& context, const rora_weight& weight, int64_t row, int64_t rows,
+                  rora_dtype source_dtype, const void* source, int64_t stride) {
+  const Stream stream = state_of(context).stream;
+  with_type(source_dtype, [&](auto from) {
+    with_type(weight.dtype, [&](auto to) {
+      using From = decltype(from);
+      using To = decltype(to);
+      check(convert_rows(
+          stream, ConvertRows<From, To>{rows, weight.in_features, static_cast<const From*>(source),
+                                        stride, static_cast<To*>(weight.data) + row * weight.pitch,
+                                        weight.pitch, false}));
+    });
+  });
+  check(finish(stream));
+}
+
+void use_stream(rora_context& context, void* stream) {
+  State& state = state_of(context);
+  const Stream next = stream == nullptr ? state.own : static_cast<Stream>(stream);
+  if (next == state.stream) return;
+  const char* error = follow(state.stream, next);
+  if (*error)
+    fail_with(RORA_INVALID_ARGUMENT,
+              "the stream cannot be used: " + std::string(error) +
+                  "; it must be of the CUDA context that was current when this one was opened");
+  state.stream = next;
 }
 
 // ---- linear layers ----
@@ -928,18 +959,19 @@ void close(rora_context& context) noexcept {
   State& state = state_of(context);
   for (const State::Block& block : {state.copies, state.workspace})
     if (block.data) release_memory(state.stream, block.data);
-  close_stream(state.stream);
+  close_stream(state.own);
   delete &state;
   context.backend = nullptr;
 }
 
 void open(rora_context& context, int32_t index) {
   auto* state = new State;
-  const char* error = open_stream(index, &state->stream, &state->machine);
+  const char* error = open_stream(index, &state->own, &state->machine);
   if (*error) {
     delete state;
     fail_with(RORA_UNSUPPORTED, "the GPU cannot be used: " + std::string(error));
   }
+  state->stream = state->own;
   context.backend = state;
 }
 
@@ -967,6 +999,9 @@ Device make_device() {
   device.clear_activation = clear_activation;
   device.copy_tokens = copy_tokens;
   device.memory = memory;
+  device.reaches = reaches_memory;
+  device.write_weight = write_weight;
+  device.use_stream = use_stream;
   device.close = close;
   return device;
 }

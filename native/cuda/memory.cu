@@ -18,7 +18,7 @@ const char* open_stream(int32_t index, Stream* stream, Machine* machine) {
   if (status != cudaSuccess) return text_of(status);
   if (index >= count) return "there is no such GPU";
   int shared = 0, processors = 0;
-  status = cudaSetDevice(index);
+  status = index < 0 ? cudaGetDevice(&index) : cudaSetDevice(index);
   if (status == cudaSuccess)
     status = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
   if (status == cudaSuccess)
@@ -30,6 +30,34 @@ const char* open_stream(int32_t index, Stream* stream, Machine* machine) {
 }
 
 void close_stream(Stream stream) { cudaStreamDestroy(stream); }
+
+const char* follow(Stream before, Stream next) {
+  cudaEvent_t event = nullptr;
+  cudaError_t status = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  if (status != cudaSuccess) return text_of(status);
+  // A stream of another CUDA context can wait for the event, but not record it.
+  status = cudaEventRecord(event, next);
+  if (status == cudaSuccess) status = cudaEventRecord(event, before);
+  if (status == cudaSuccess) status = cudaStreamWaitEvent(next, event, 0);
+  cudaEventDestroy(event);  // when it is done
+  return text_of(status);
+}
+
+const char* finish(Stream stream) { return text_of(cudaStreamSynchronize(stream)); }
+
+bool reaches(const void* memory) {
+  cudaPointerAttributes attributes = {};
+  if (cudaPointerGetAttributes(&attributes, memory) != cudaSuccess) {
+    cudaGetLastError();  // so that no later call reports it
+    return false;
+  }
+  if (attributes.type != cudaMemoryTypeUnregistered) return true;
+  int device = 0, pageable = 0;  // where the GPU walks the host's page tables
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&pageable, cudaDevAttrPageableMemoryAccess, device) ==
+             cudaSuccess &&
+         pageable != 0;
+}
 
 void* allocate_memory(Stream stream, int64_t bytes) {
   void* memory = nullptr;
@@ -73,7 +101,7 @@ const char* copy(Stream stream, void* target, const void* source, int64_t bytes)
 #else
 
 const char* open_stream(int32_t index, Stream* stream, Machine* machine) {
-  if (index != 0) return "there is no such GPU";
+  if (index > 0) return "there is no such GPU";
   *stream = new simt::Stream(1);
   // So small that small models, too, meet every way of dividing work.
   *machine = {99 * 1024, 4};
@@ -81,6 +109,13 @@ const char* open_stream(int32_t index, Stream* stream, Machine* machine) {
 }
 
 void close_stream(Stream stream) { delete stream; }
+
+// Launches run when they are made.
+const char* follow(Stream, Stream) { return ""; }
+
+const char* finish(Stream) { return ""; }
+
+bool reaches(const void* memory) { return simt::region_of(memory).begin != nullptr; }
 
 void* allocate_memory(Stream, int64_t bytes) {
   void* memory = simt::allocate(size_t(bytes));

@@ -1,5 +1,5 @@
 // Memory of a GPU and its stream: the CUDA runtime's calls, or the emulation's. All work is queued
-// on one stream. Functions that return text return "" or what was wrong.
+// on one stream at a time. Functions that return text return "" or what was wrong.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,17 @@
 
 namespace rora::cuda {
 
-// Makes GPU number `index` the thread's and opens a stream on it.
+// Makes GPU number `index` the thread's and opens a stream on it; -1: on the thread's, in the CUDA
+// context that is current.
 const char* open_stream(int32_t index, Stream* stream, Machine* machine);
 void close_stream(Stream stream);
+// What is queued on `next` from now on runs after what is on `before`. Both must be of the CUDA
+// context that is current.
+const char* follow(Stream before, Stream next);
+const char* finish(Stream stream);
+
+// Whether kernels may use the memory at this address.
+bool reaches(const void* memory);
 
 // Zeroed memory aligned to 256 bytes, or NULL.
 void* allocate_memory(Stream stream, int64_t bytes);

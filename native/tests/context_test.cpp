@@ -140,6 +140,15 @@ TEST(uploadAndDownloadCopy) {
                "bytes=-1");
 }
 
+TEST(streamsOnTheCpuAreRefusedButForItsOwn) {
+  const Context context("reference");
+  EXPECT_OK(rora_context_use_stream(context, nullptr));
+  int other = 0;
+  EXPECT_ERROR(rora_context_use_stream(context, &other), RORA_UNSUPPORTED,
+               "the CPU has no streams");
+  EXPECT_ERROR(rora_context_use_stream(nullptr, nullptr), RORA_INVALID_ARGUMENT, "context is NULL");
+}
+
 TEST(objectsGiveTheirMemoryBack) {
   const Context context("reference");
   {

@@ -16,6 +16,31 @@ struct Destroy {
 template <class T, void (*destroy)(T*)>
 using Handle = std::unique_ptr<T, Destroy<T, destroy>>;
 
+// Memory that the device under test takes for its own and the host reaches too: the CPU's or the
+// emulation's.
+template <class T>
+struct DeviceAllocator {
+  using value_type = T;
+  DeviceAllocator() = default;
+  template <class U>
+  DeviceAllocator(const DeviceAllocator<U>&) {}
+
+  T* allocate(size_t count) {
+    void* memory = nullptr;
+    EXPECT_OK(rora_alloc(context(), int64_t(count * sizeof(T)), &memory));
+    return static_cast<T*>(memory);
+  }
+  void deallocate(T* memory, size_t) { rora_free(context(), memory); }
+  friend bool operator==(const DeviceAllocator&, const DeviceAllocator&) { return true; }
+
+  static rora_context* context() {
+    static const Context context(levels().back(), 1);
+    return context;
+  }
+};
+template <class T>
+using DeviceVector = std::vector<T, DeviceAllocator<T>>;
+
 using ActivationHandle = Handle<rora_activation, rora_activation_destroy>;
 using WeightHandle = Handle<rora_weight, rora_weight_destroy>;
 using AdapterHandle = Handle<rora_adapter, rora_adapter_destroy>;

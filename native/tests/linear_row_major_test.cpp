@@ -21,7 +21,7 @@ const Sizes kFew = {5, 7, 4, 2};
 // A row-major matrix whose rows end in padding of NaN.
 struct Padded {
   int64_t rows, columns;
-  std::vector<float> data;
+  DeviceVector<float> data;
 
   Padded(int64_t row_count, int64_t column_count)
       : rows(row_count), columns(column_count), data(size_t(rows * stride()), std::nanf("")) {}

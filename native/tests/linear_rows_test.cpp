@@ -31,7 +31,7 @@ WorkspaceHandle make_workspace(rora_context* context) {
 struct Host {
   rora_dtype dtype;
   int64_t rows, columns, pad;
-  std::vector<uint8_t> bytes;
+  DeviceVector<uint8_t> bytes;
 
   Host(rora_dtype type, int64_t row_count, int64_t column_count, int64_t padding)
       : dtype(type),

@@ -19,6 +19,11 @@ typedef struct rora_context rora_context;
  * The instruction set is chosen here, once, by cpuid. The environment variable RORA_MAX_ISA
  * (reference, portable, avx2, avx512, avx512bf16, amx) caps it; another value is an error.
  *
+ * On a GPU the context lives in a CUDA context. "cuda" takes the one that is current in the calling
+ * thread, which is the primary context of its current device unless a caller of the driver API has
+ * set another: so it shares memory and streams with whatever else the thread does. "cuda:i" makes
+ * the primary context of device i current first. Later calls must find the same one current.
+ *
  * @param device   "cpu"; "cuda" or "cuda:i" where that backend is built
  * @param threads  threads that compute, the caller's included; 0 takes one for each core. Results
  * do not depend on it.
@@ -33,6 +38,20 @@ RORA_API rora_status rora_context_open(const char* device, int32_t threads, rora
  * @param folder  NULL or empty: the default again
  */
 RORA_API rora_status rora_backend_folder(const char* folder);
+
+/**
+ * Queues the context's work on a stream of the caller's from now on, behind what it has queued so
+ * far, without waiting for anything. Operators then read what the caller's earlier work on that
+ * stream wrote, and the caller's later work on it reads what they wrote.
+ *
+ * @param stream  a cudaStream_t (CUstream) of the same CUDA context, which must live until another
+ *                is chosen or the context is closed; NULL: the context's own again. CUDA's default
+ *                stream, whose handle is 0 too, is named cudaStreamLegacy (1) or
+ *                cudaStreamPerThread (2) here
+ * @return RORA_INVALID_ARGUMENT if the stream belongs to another CUDA context, RORA_UNSUPPORTED on
+ *         the CPU for any but NULL; then nothing has changed
+ */
+RORA_API rora_status rora_context_use_stream(rora_context* context, void* stream);
 
 /** Stops the threads and frees the context. NULL does nothing. */
 RORA_API void rora_context_close(rora_context* context);

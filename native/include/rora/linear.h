@@ -102,13 +102,15 @@ RORA_API rora_status rora_row_workspace_create(rora_context* context,
 RORA_API void rora_row_workspace_destroy(rora_row_workspace* workspace);
 
 /**
- * A linear layer and its adapter on row-major host memory of somebody else's:
+ * A linear layer and its adapter on row-major memory of somebody else's:
  *
  *   y = x W^T + h lora_B^T,   h = scaling x lora_A^T
  *
  * The memory may come from anywhere (a direct ByteBuffer, another library's tensor) and need only
- * be aligned to its elements. Rows are copied into the kernels' layout and back at the speed of
- * memory; between that, the operators are those of rora_linear, and so are the bits of the results.
+ * be aligned to its elements; on a GPU it is the device's, and the work is queued on the context's
+ * stream (rora_context_use_stream). Rows are copied into the kernels' layout and back at the speed
+ * of memory; between that, the operators are those of rora_linear, and so are the bits of the
+ * results.
  *
  * @param weight   W [out_features, in_features], frozen, prepared once
  * @param compute  what the kernels see of x and y: RORA_F32, or RORA_BF16, which is the fast one
@@ -122,8 +124,9 @@ RORA_API void rora_row_workspace_destroy(rora_row_workspace* workspace);
  *                 they are tight (lda == in_features, ldb == rank)
  * @param h        [tokens, rank] floats, which the backward pass reads
  * @param y        [tokens, out_features]; h and y must not overlap anything else
- * @return RORA_INVALID_ARGUMENT if a pointer is NULL or not aligned to its elements, a size is
- *         negative or a stride below its row; then nothing was written
+ * @return RORA_INVALID_ARGUMENT if a pointer is NULL, not aligned to its elements or of memory that
+ *         the device cannot reach, a size is negative or a stride below its row; then nothing was
+ *         written
  */
 RORA_API rora_status rora_linear_forward_rows(
     rora_row_workspace* workspace, const rora_weight* weight, rora_dtype compute, int64_t tokens,
@@ -162,7 +165,7 @@ RORA_API rora_status rora_linear_backward_rows(
     int64_t lddx);
 
 /**
- * A linear layer and its adapter on row-major host floats, for other trainers; the same kernels
+ * A linear layer and its adapter on row-major floats, for other trainers; the same kernels
  * behind a converting boundary:  y = x W^T + scaling (x lora_A^T) lora_B^T. Its workspace is made
  * and freed by each call; rora_linear_forward_rows keeps one.
  *

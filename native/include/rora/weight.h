@@ -22,8 +22,9 @@ RORA_API rora_status rora_weight_create(rora_context* context, rora_dtype dtype,
 RORA_API void rora_weight_destroy(rora_weight* weight);
 
 /**
- * Writes rows [row, row + rows) from row-major host memory, rounding to nearest even where the
- * storage is narrower.
+ * Writes rows [row, row + rows) from row-major memory, rounding to nearest even where the storage
+ * is narrower. The memory may be the host's or, on a GPU, the device's, which is read on the
+ * context's stream; it has been read when this returns.
  *
  * @param source_dtype  RORA_F32, RORA_BF16 or RORA_F16
  * @param stride        elements from one source row to the next, at least in_features

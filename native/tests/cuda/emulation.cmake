@@ -33,6 +33,7 @@ foreach(test ${operators})
   set_tests_properties(simt_${test} PROPERTIES TIMEOUT 600 ENVIRONMENT RORA_TEST_DEVICE=simt)
   add_dependencies(${test}_test rora_simt_backend)
 endforeach()
+add_dependencies(cuda_stream rora_simt_backend)
 if(TARGET rora_cuda)
   add_test(NAME cuda_no_spills
            COMMAND ${CMAKE_COMMAND} "-DLOGS=${RORA_CUDA_LOGS}" -P
