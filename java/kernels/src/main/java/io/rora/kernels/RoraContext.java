@@ -24,10 +24,14 @@ public final class RoraContext implements AutoCloseable {
   /** The most threads that a context can have. */
   public static final int MAX_THREADS = 1024;
 
+  /** For {@link #useStream}: CUDA's default stream, by its name cudaStreamLegacy. */
+  public static final long DEFAULT_STREAM = 1;
+
   private static volatile boolean folderIsNamed;
 
   private final rora_context handle;
   private final Staging staging;
+  private final Address stream = new Address();
   private final String isa;
   private final int threads;
   private final Set<NativeObject> objects = new LinkedHashSet<>();
@@ -44,6 +48,11 @@ public final class RoraContext implements AutoCloseable {
   /**
    * Opens a device. The instruction set is chosen here; the environment variable {@code
    * RORA_MAX_ISA} (reference, portable, avx2, avx512, avx512bf16, amx) caps it.
+   *
+   * <p>{@code cuda} lives in the CUDA context that is current in the calling thread, and so shares
+   * memory and streams with what else the thread does; {@code cuda:i} first makes the primary
+   * context of device i current. Later calls must find the same one current: a thread's current
+   * device is 0 until it chooses another.
    *
    * @param device {@code cpu}; {@code cuda} or {@code cuda:i} where that backend is built
    * @param threads threads that compute, the caller's included, at most {@link #MAX_THREADS}; 0
@@ -108,6 +117,20 @@ public final class RoraContext implements AutoCloseable {
   public int threads() {
     handle();
     return threads;
+  }
+
+  /**
+   * Queues this context's work on a stream of the caller's from now on, behind what is queued so
+   * far, without waiting for anything: it is then in order with the caller's own work on that
+   * stream. Whoever reads results from elsewhere waits for the stream first.
+   *
+   * @param handle a cudaStream_t (CUstream) of the same CUDA context ({@link JcudaPointers#stream},
+   *     {@link JavacppPointers#stream}), to be kept until another is chosen or this is closed; 0 is
+   *     the context's own stream, {@link #DEFAULT_STREAM} CUDA's default one
+   * @throws RoraException if the stream is of another CUDA context; on the CPU for any but 0
+   */
+  public void useStream(long handle) {
+    check(Rora.rora_context_use_stream(handle(), stream.at(handle)));
   }
 
   /** Returns the bytes of device memory that this context's objects take. */
@@ -206,7 +229,8 @@ public final class RoraContext implements AutoCloseable {
   }
 
   /**
-   * Makes a linear layer on row-major memory of the caller's, for trainers of other libraries.
+   * Makes a linear layer on row-major memory of the caller's, for trainers of other libraries: on a
+   * GPU device memory.
    *
    * @param weight W {@code [outFeatures, inFeatures]}, which must stay open as long as it is used
    * @param rank the adapter's, which {@link RowLinear#adapter} then places; 0 is the bare layer

@@ -5,20 +5,22 @@ import static io.rora.kernels.RoraException.check;
 import io.rora.kernels.bindings.Rora;
 
 /**
- * A linear layer and its adapter on row-major memory of somebody else's, by address: for trainers
+ * A linear layer and its adapter on row-major memory of somebody else's, by address, for trainers
  * of other libraries. {@code y = x W^T + h B^T} with {@code h = scaling x A^T}, and its gradients.
  *
  * <p>Everything but W lies where the caller has it: in direct buffers ({@link HostMemory}), in
- * tensors of another library, wherever an address can be told. Addresses need only be multiples of
- * the element's size. A matrix is an address and a stride, the elements from one row to the next;
- * what lies between the rows is neither read nor written. Activations are converted into the
- * kernels' layout and back at the speed of memory; nothing passes through the Java heap, and no
- * call makes a Java object.
+ * tensors of another library, wherever an address can be told. On a GPU's context these are device
+ * addresses ({@link JcudaPointers}, {@link JavacppPointers}), and calls only queue work on the
+ * context's stream ({@link RoraContext#useStream}). Addresses need only be multiples of the
+ * element's size. A matrix is an address and a stride, the elements from one row to the next; what
+ * lies between the rows is neither read nor written. Activations are converted into the kernels'
+ * layout and back at the speed of memory; nothing passes through the Java heap, and no call makes a
+ * Java object.
  *
  * <p>Addresses are believed: memory that is shorter than a matrix, freed or garbage collected
- * meanwhile ends the process. Null addresses, addresses between elements, strides below their rows,
- * negative sizes and results that overlap something give a {@link RoraException} before the first
- * write.
+ * meanwhile ends the process. Null addresses, addresses between elements or, on a GPU, of memory it
+ * cannot reach, strides below their rows, negative sizes and results that overlap something give a
+ * {@link RoraException} before the first write.
  *
  * <p>It owns nothing, so there is nothing to close. What conversion needs is kept by the context,
  * one for all of its layers, as large as the largest call: {@code tokens} (rounded up to 64) times

@@ -61,8 +61,9 @@ public final class Weight extends NativeObject {
   }
 
   /**
-   * Writes rows {@code [row, row + rows)} from memory of another's, rounding to nearest even where
-   * the storage is narrower. The address is believed: memory that is shorter ends the process.
+   * Writes rows {@code [row, row + rows)} from memory of another's, the host's or the context's
+   * device's, rounding to nearest even where the storage is narrower. The memory has been read when
+   * this returns. The address is believed: memory that is shorter ends the process.
    *
    * @param address of the first row; a multiple of the element's size
    * @param stride elements from one row to the next, at least {@link #inFeatures}

@@ -11,6 +11,17 @@ import org.junit.jupiter.api.function.Executable;
 
 class RoraContextTest {
   @Test
+  void streamsOnTheCpuAreRefusedButForItsOwn() {
+    try (RoraContext context = RoraContext.open("cpu", 1)) {
+      context.useStream(0);
+      RoraException refusal =
+          assertThrows(RoraException.class, () -> context.useStream(RoraContext.DEFAULT_STREAM));
+      assertEquals(RoraException.Reason.UNSUPPORTED, refusal.reason());
+      assertTrue(refusal.getMessage().contains("the CPU has no streams"), refusal.getMessage());
+    }
+  }
+
+  @Test
   void reportsWhatItRunsOn() {
     try (RoraContext context = RoraContext.open("cpu", 3)) {
       assertEquals(3, context.threads());
