@@ -119,6 +119,7 @@ bool reaches(const void* memory) { return simt::region_of(memory).begin != nullp
 
 void* allocate_memory(Stream, int64_t bytes) {
   void* memory = simt::allocate(size_t(bytes));
+  const simt::HostAccess access;
   if (memory != nullptr) std::memset(memory, 0, size_t(bytes));
   return memory;
 }
@@ -128,21 +129,25 @@ void release_memory(Stream, void* memory) { simt::release(memory); }
 void memory_of(int64_t* total, int64_t* free) { *total = *free = -1; }
 
 const char* upload(Stream, void* device, const void* host, int64_t bytes) {
+  const simt::HostAccess access;
   std::memcpy(device, host, size_t(bytes));
   return "";
 }
 
 const char* download(Stream, void* host, const void* device, int64_t bytes) {
+  const simt::HostAccess access;
   std::memcpy(host, device, size_t(bytes));
   return "";
 }
 
 const char* clear(Stream, void* device, int64_t bytes) {
+  const simt::HostAccess access;
   std::memset(device, 0, size_t(bytes));
   return "";
 }
 
 const char* copy(Stream, void* target, const void* source, int64_t bytes) {
+  const simt::HostAccess access;
   std::memmove(target, source, size_t(bytes));
   return "";
 }

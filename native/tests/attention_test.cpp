@@ -121,10 +121,11 @@ struct Oracle {
 // [heads, capacity] as the kernels keep it -> [heads, tokens]
 std::vector<float> compact_lse(const Floats& lse, int64_t heads, int64_t tokens,
                                int64_t max_tokens) {
+  const std::vector<float> all = lse.values();
   std::vector<float> result;
   for (int64_t head = 0; head < heads; ++head)
     for (int64_t t = 0; t < tokens; ++t)
-      result.push_back(lse.get()[head * round_up(max_tokens, kPanel) + t]);
+      result.push_back(all[size_t(head * round_up(max_tokens, kPanel) + t)]);
   return result;
 }
 

@@ -46,10 +46,7 @@ class Masks {
     EXPECT_OK(rora_activation_write(x_.get(), 0, features_, ones.data(), features_));
     EXPECT_OK(rora_linear_shrink(linear_.get(), batch.get(), x_.get()));
     const std::vector<int64_t> before(static_cast<size_t>(projection), features_);
-    std::vector<float> values;
-    for (int64_t t = 0; t < tokens; ++t)
-      for (int64_t f = 0; f < features_; ++f) values.push_back(tail_value(*x_, t, before, f));
-    return values;
+    return tail_values(*x_, before, features_);
   }
 
  private:

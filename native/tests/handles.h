@@ -56,19 +56,29 @@ inline ActivationHandle make_activation(rora_context* context, rora_dtype dtype,
   return ActivationHandle(made);
 }
 
-// Column `column` of the tail of a group's projection, behind those of the ranks in front of it.
-// The CPU has panels; other devices rows whose parts start at multiples of row_elements, and tests
-// reach their memory where it is emulated.
-inline float tail_value(const rora_activation& a, int64_t token,
-                        const std::vector<int64_t>& ranks_before, int64_t column) {
+// The first `columns` columns of the tail of a group's projection, behind those of the ranks in
+// front of it: [tokens, columns]. The CPU has panels; other devices rows whose parts start at
+// multiples of row_elements.
+inline std::vector<float> tail_values(const rora_activation& a,
+                                      const std::vector<int64_t>& ranks_before, int64_t columns) {
   const Device& device = *a.context->device;
   const int64_t unit = device.on_host ? 2 : device.row_elements;
-  int64_t at = round_up(even(a.width), unit) + column;
-  for (const int64_t rank : ranks_before) at += round_up(rank, unit);
-  if (device.on_host) return get(a, token, at);
-  const int64_t i = token * a.rows + at;
-  return a.dtype == RORA_F32 ? static_cast<const float*>(a.data)[i]
-                             : bf16_to_float(static_cast<const uint16_t*>(a.data)[i]);
+  int64_t first = round_up(even(a.width), unit);
+  for (const int64_t rank : ranks_before) first += round_up(rank, unit);
+  const int64_t count = a.tokens * a.rows, bytes = count * (a.dtype == RORA_F32 ? 4 : 2);
+  std::vector<float> floats(static_cast<size_t>(count));
+  std::vector<uint16_t> halves(static_cast<size_t>(count));
+  void* const rows = a.dtype == RORA_F32 ? static_cast<void*>(floats.data()) : halves.data();
+  if (!device.on_host && count > 0) EXPECT_OK(rora_download(a.context, rows, a.data, bytes));
+  std::vector<float> values;
+  for (int64_t t = 0; t < a.tokens; ++t)
+    for (int64_t at = first; at < first + columns; ++at) {
+      const size_t i = size_t(t * a.rows + at);
+      values.push_back(device.on_host        ? get(a, t, at)
+                       : a.dtype == RORA_F32 ? floats[i]
+                                             : bf16_to_float(halves[i]));
+    }
+  return values;
 }
 
 inline WeightHandle make_weight(rora_context* context, rora_dtype dtype, int64_t out, int64_t in,

@@ -87,8 +87,10 @@ Gradients add_projection(Group& group, rora_context* context, const LinearData& 
   if (p.shape.dora) {
     result.norms.resize(size_t(p.shape.out));
     EXPECT_OK(rora_adapter_norms(adapter, result.norms.data()));
-    for (size_t n = 0; n < p.fixed_norms.size(); ++n)
-      adapter->row_scale[n] = p.magnitude[n] / p.fixed_norms[n];
+    std::vector<float> scale = p.fixed_norms;
+    for (size_t n = 0; n < scale.size(); ++n) scale[n] = p.magnitude[n] / scale[n];
+    if (!scale.empty())
+      EXPECT_OK(rora_upload(context, adapter->row_scale, scale.data(), p.shape.out * 4));
   }
   EXPECT_OK(rora_linear_set_adapter(group.linear.get(), int32_t(i), adapter));
   return gradients;
@@ -103,14 +105,6 @@ void write_columns(const LinearData& data, const Group& group, const std::vector
                                     block, out));
     block += data.shape.tokens * out;
   }
-}
-
-std::vector<float> read_tail(const rora_activation& a, const std::vector<int64_t>& ranks_before,
-                             int64_t rank) {
-  std::vector<float> values;
-  for (int64_t t = 0; t < a.tokens; ++t)
-    for (int64_t j = 0; j < rank; ++j) values.push_back(tail_value(a, t, ranks_before, j));
-  return values;
 }
 
 // Only panels have lanes without a token.
@@ -130,8 +124,10 @@ bool zero_in_unused_lanes(const rora_activation& a, int64_t rows) {
   return true;
 }
 
-std::vector<float> copied(const float* data, size_t count) {
-  return data ? std::vector<float>(data, data + count) : std::vector<float>();
+std::vector<float> copied(rora_context* context, const float* data, size_t count) {
+  std::vector<float> values(data ? count : 0);
+  if (data) EXPECT_OK(rora_download(context, values.data(), data, int64_t(count) * 4));
+  return values;
 }
 
 // The plain loops. Errors of stored low-rank products travel on into what reads them.
@@ -468,14 +464,14 @@ LinearResult run_linear(const LinearData& data, const std::string& level, int th
     r.y.resize(size_t(shape.tokens * p.shape.out));
     EXPECT_OK(rora_activation_read(y.get(), 0, shape.tokens, rora_linear_column(linear, int32_t(i)),
                                    p.shape.out, r.y.data(), p.shape.out));
-    r.h = read_tail(*x, before, p.shape.rank);
-    r.g = read_tail(*dy, before, p.shape.rank);
+    r.h = tail_values(*x, before, p.shape.rank);
+    r.g = tail_values(*dy, before, p.shape.rank);
     if (p.shape.rank > 0) before.push_back(p.shape.rank);
-    r.da = copied(gradients[i].da, p.a.size());
-    r.db = copied(gradients[i].db, p.b.size());
-    r.dm = copied(gradients[i].dm, p.magnitude.size());
-    r.dw = copied(gradients[i].dw, p.w.size());
-    r.dbias = copied(gradients[i].dbias, p.bias.size());
+    r.da = copied(context, gradients[i].da, p.a.size());
+    r.db = copied(context, gradients[i].db, p.b.size());
+    r.dm = copied(context, gradients[i].dm, p.magnitude.size());
+    r.dw = copied(context, gradients[i].dw, p.w.size());
+    r.dbias = copied(context, gradients[i].dbias, p.bias.size());
   }
   return result;
 }

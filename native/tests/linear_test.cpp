@@ -352,11 +352,7 @@ TEST(shrinkWritesWhatForwardWritesAndNothingElse) {
       EXPECT_OK(rora_activation_write(each, 0, 21, values.data(), 21));
     EXPECT_OK(rora_linear_forward(group, nullptr, x.get(), nullptr, y.get()));
     EXPECT_OK(rora_linear_shrink(group, nullptr, shrunk.get()));
-    bool same = true;
-    for (int64_t t = 0; t < 70; ++t)
-      for (int64_t j = 0; j < 3; ++j)
-        same = same && tail_value(*x, t, {}, j) == tail_value(*shrunk, t, {}, j);
-    EXPECT(same);
+    EXPECT(tail_values(*x, {}, 3) == tail_values(*shrunk, {}, 3));
     std::vector<float> left(70 * 21), right(70 * 21);
     EXPECT_OK(rora_activation_read(x.get(), 0, 70, 0, 21, left.data(), 21));
     EXPECT_OK(rora_activation_read(shrunk.get(), 0, 70, 0, 21, right.data(), 21));

@@ -58,7 +58,7 @@ TEST(adamwFollowsPyTorch) {
     Floats p(context, std::vector<float>{1.0f, -2.0f, 0.5f, 3.0f, 0.0f});
     Floats g(context, 5), m(context, 5), v(context, 5);
     for (int64_t step = 1; step <= 3; ++step) {
-      for (size_t i = 0; i < 5; ++i) g.get()[i] = gradients[size_t(step - 1)][i];
+      g.write(gradients[size_t(step - 1)]);
       const rora_adamw_step settings = {3e-3, 0.9, 0.999, 1e-8, 0.1, 1.0, step};
       EXPECT_OK(rora_adamw(context, &settings, 5, p.get(), g.get(), m.get(), v.get()));
     }

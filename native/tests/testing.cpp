@@ -82,12 +82,13 @@ const std::vector<std::string>& levels() {
 Context::Context(const std::string& level, int threads) {
   const bool is_device = level == "simt" || level == "cuda";
   if (!is_device) setenv("RORA_MAX_ISA", level.c_str(), 1);
+  if (const char* folder = std::getenv("RORA_TEST_BACKENDS")) rora_backend_folder(folder);
   const rora_status status =
       rora_context_open(is_device ? level.c_str() : "cpu", threads, &context_);
   unsetenv("RORA_MAX_ISA");
   if (status != RORA_OK) {
     std::printf("no context for %s: %s\n", level.c_str(), rora_last_error());
-    std::exit(1);
+    std::exit(level == "cuda" ? kSkipped : 1);
   }
 }
 
@@ -99,7 +100,18 @@ Floats::Floats(rora_context* context, int64_t count) : context_(context), count_
 
 Floats::Floats(rora_context* context, const std::vector<float>& values)
     : Floats(context, int64_t(values.size())) {
-  for (size_t i = 0; i < values.size(); ++i) data_[i] = values[i];
+  write(values);
+}
+
+void Floats::write(const std::vector<float>& values) const {
+  if (values.empty()) return;
+  EXPECT_OK(rora_upload(context_, data_, values.data(), int64_t(values.size()) * 4));
+}
+
+std::vector<float> Floats::values() const {
+  std::vector<float> values(static_cast<size_t>(count_));
+  if (count_ > 0) EXPECT_OK(rora_download(context_, values.data(), data_, count_ * 4));
+  return values;
 }
 
 std::vector<float> Random::normal(int64_t count, float deviation) {

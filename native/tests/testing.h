@@ -64,11 +64,13 @@ void expect_same_bits(const char* file, int line, const char* what, const std::v
 #define EXPECT_SAME_BITS(found, expected) \
   ::rora::testing::expect_same_bits(__FILE__, __LINE__, #found, found, expected)
 
-// The instruction sets this machine has, `reference` first; with RORA_TEST_DEVICE (simt) set, the
-// reference and that device, so that the operators' tests are tests of any backend.
+// The instruction sets this machine has, `reference` first; with RORA_TEST_DEVICE (simt, cuda) set,
+// the reference and that device, so that the operators' tests are tests of any backend.
 const std::vector<std::string>& levels();
 
-// A context on one level, with RORA_MAX_ISA set while it opens, or on a device of that name.
+// A context on one level, with RORA_MAX_ISA set while it opens, or on a device of that name, whose
+// library is looked for in RORA_TEST_BACKENDS if set. Where there is no GPU the process ends with
+// kSkipped.
 class Context {
  public:
   explicit Context(const std::string& level, int threads = 2);
@@ -81,7 +83,11 @@ class Context {
   rora_context* context_ = nullptr;
 };
 
-// Zeroed floats of a context, freed with the object.
+// The exit code of a test that this machine cannot run, which CTest calls skipped.
+constexpr int kSkipped = 77;
+
+// Zeroed floats of a context, freed with the object. The host may not reach the memory of a device
+// in place: it is written and read by copies.
 class Floats {
  public:
   Floats(rora_context* context, int64_t count);
@@ -90,7 +96,8 @@ class Floats {
   Floats(const Floats&) = delete;
   Floats& operator=(const Floats&) = delete;
   float* get() const { return data_; }
-  std::vector<float> values() const { return {data_, data_ + count_}; }
+  void write(const std::vector<float>& values) const;  // the first ones
+  std::vector<float> values() const;
 
  private:
   rora_context* context_;

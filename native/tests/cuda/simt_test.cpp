@@ -34,19 +34,23 @@ void expect_finding(int line, const std::string& found, const std::string& expec
 }
 #define EXPECT_FINDING(found, expected) expect_finding(__LINE__, found, expected)
 
-// Whether an access ends the process, as those beyond the guards do.
-template <class Body>
-bool dies(const Body& body) {
+bool ends_the_process(const std::function<void()>& body) {
   std::fflush(stdout);
   const pid_t child = fork();
   if (child == 0) {
     std::fclose(stderr);
-    run(body);
+    body();
     _exit(0);
   }
   int status = 0;
   waitpid(child, &status, 0);
   return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+// Whether a kernel's access ends the process, as those beyond the guards do.
+template <class Body>
+bool dies(const Body& body) {
+  return ends_the_process([&] { run(body); });
 }
 
 int thread() { return int(threadIdx.x); }
@@ -500,4 +504,23 @@ TEST(aStreamCanDoSomethingElse) {
   EXPECT(seen.kernel == reinterpret_cast<const void*>(call<Op>));
   EXPECT(seen.op_bytes == sizeof(Op) && seen.block == 64 && seen.shared_bytes == 100);
   EXPECT(seen.grid.x == 2 && seen.grid.y == 3 && seen.grid.z == 4);
+}
+
+TEST(privateMemoryIsTheDevicesAlone) {
+  simt::Memory<float> memory(1);
+  memory[0] = 1;
+  volatile float* const data = memory.data();
+  simt::set_private(true);
+  EXPECT(run([data] {
+           if (thread() == 0) *data = *data + 1;
+         }).empty());
+  EXPECT(ends_the_process([&] { *data = 3; }));
+  EXPECT(!ends_the_process([&] {
+    const simt::HostAccess access;
+    *data = 3;
+  }));
+  simt::Memory<float> later(1);
+  EXPECT(ends_the_process([&] { later[0] = 3; }));
+  simt::set_private(false);
+  EXPECT(memory[0] == 2);
 }

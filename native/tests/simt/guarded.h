@@ -56,6 +56,11 @@ class Guarded {
     return first >= data_ && bytes <= bytes_ && first <= data_ + (bytes_ - bytes);
   }
 
+  // Whether anybody may read and write the bytes.
+  void open(bool open) const {
+    mprotect(before_, inner_, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+  }
+
   // Says where somebody wrote outside, "" if nowhere, and mends it.
   std::string altered() {
 #if !defined(RORA_SIMT_ADDRESS_SANITIZER)

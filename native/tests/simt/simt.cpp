@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -42,6 +43,7 @@ class Registry {
     const std::lock_guard lock(mutex_);
     auto allocation = std::make_unique<Allocation>(bytes, name);
     std::byte* const data = allocation->memory.data();
+    if (is_hidden()) allocation->memory.open(false);
     allocations_[data] = std::move(allocation);
     return data;
   }
@@ -49,6 +51,13 @@ class Registry {
   void remove(void* memory) {
     const std::lock_guard lock(mutex_);
     allocations_.erase(static_cast<std::byte*>(memory));
+  }
+
+  void set_private(bool is_private) {
+    change([&] { private_ = is_private; });
+  }
+  void add_access(int count) {
+    change([&] { accesses_ += count; });
   }
 
   Region region_of(const void* address) {
@@ -83,6 +92,18 @@ class Registry {
     return {a.memory.data(), a.memory.bytes(), a.name.c_str()};
   }
 
+  bool is_hidden() const { return private_ && accesses_ == 0; }
+  template <class Change>
+  void change(const Change& change) {
+    const std::lock_guard lock(mutex_);
+    const bool was_hidden = is_hidden();
+    change();
+    if (is_hidden() == was_hidden) return;
+    for (const auto& [begin, allocation] : allocations_) allocation->memory.open(was_hidden);
+  }
+
+  bool private_ = std::getenv("RORA_SIMT_PRIVATE") != nullptr;
+  int accesses_ = 0;
   std::mutex mutex_;
   std::map<const std::byte*, std::unique_ptr<Allocation>> allocations_;
 };
@@ -497,6 +518,7 @@ uint64_t Stream::random() {
 }
 
 const char* launch(const Launch& launch, Stream* stream) {
+  const HostAccess access;
   stream->finding_ = stream->instead ? stream->instead(launch) : emulate(launch, *stream);
   return stream->finding_.c_str();
 }
@@ -511,6 +533,9 @@ void* allocate(size_t bytes, const std::string& name) {
 void release(void* memory) { registry().remove(memory); }
 Region region_of(const void* address) { return registry().region_of(address); }
 std::vector<Region> regions() { return registry().regions(); }
+void set_private(bool is_private) { registry().set_private(is_private); }
+HostAccess::HostAccess() { registry().add_access(1); }
+HostAccess::~HostAccess() { registry().add_access(-1); }
 
 void* shared_memory() { return machine->shared(); }
 int lane() { return int(threadIdx.x % kLanes); }

@@ -78,6 +78,20 @@ struct Region {
 Region region_of(const void* address);
 std::vector<Region> regions();  // all, by address
 
+// As a GPU's memory is: while it is private, an access by the host outside of a launch ends the
+// process. With RORA_SIMT_PRIVATE in the environment it is from the start.
+void set_private(bool is_private);
+
+// While one lives all memory is the host's too, as it must be where the host only stands for what
+// copies bytes.
+class HostAccess {
+ public:
+  HostAccess();
+  ~HostAccess();
+  HostAccess(const HostAccess&) = delete;
+  HostAccess& operator=(const HostAccess&) = delete;
+};
+
 // A global array of `count` elements for a test.
 template <class T>
 class Memory {
