@@ -39,3 +39,10 @@ if(TARGET rora_cuda)
                   "RORA_TEST_DEVICE=cuda;RORA_TEST_BACKENDS=${PROJECT_BINARY_DIR}")
   endforeach()
 endif()
+
+# What the script says of machines that lack something.
+find_program(RORA_BASH bash)
+if(RORA_BASH)
+  add_test(NAME check_script
+           COMMAND ${RORA_BASH} ${PROJECT_SOURCE_DIR}/native/tests/gpu/check_script_test.sh)
+endif()
