@@ -21,7 +21,7 @@ std::vector<int32_t> first_three(const int32_t* values) { return {values, values
 }  // namespace
 
 TEST(batchKeepsItsArrays) {
-  const Context context("reference");
+  const Context context(levels().back());
   const auto batch = make_batch(context, 70);
   const Arrays arrays;
   EXPECT_OK(arrays.fill(batch.get()));
@@ -34,7 +34,7 @@ TEST(batchKeepsItsArrays) {
 }
 
 TEST(missingLabelsAreNoneAndMissingOrderCounts) {
-  const Context context("reference");
+  const Context context(levels().back());
   const auto batch = make_batch(context, 5);
   const Arrays arrays;
   EXPECT_OK(arrays.fill(batch.get()));
@@ -46,7 +46,7 @@ TEST(missingLabelsAreNoneAndMissingOrderCounts) {
 
 // Kernels walk whole panels: what stands past the last token must be harmless.
 TEST(restOfTheLastPanelIsHarmless) {
-  const Context context("reference");
+  const Context context(levels().back());
   const auto batch = make_batch(context, 64);
   const Arrays arrays;
   EXPECT_OK(arrays.fill(batch.get()));
@@ -56,14 +56,14 @@ TEST(restOfTheLastPanelIsHarmless) {
 }
 
 TEST(noTokensAreLegal) {
-  const Context context("reference");
+  const Context context(levels().back());
   const auto batch = make_batch(context, 4);
   EXPECT_OK(Arrays().fill(batch.get(), 0));
   EXPECT(batch->tokens == 0);
 }
 
 TEST(badBatchesAreRefusedAndTheOldOneStays) {
-  const Context context("reference");
+  const Context context(levels().back());
   rora_batch* made = nullptr;
   EXPECT_ERROR(rora_batch_create(context, 0, &made), RORA_INVALID_ARGUMENT, "max_tokens=0");
   EXPECT_ERROR(rora_batch_create(context, int64_t(1) << 31, &made), RORA_INVALID_ARGUMENT,

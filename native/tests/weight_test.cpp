@@ -23,7 +23,7 @@ double half_value(uint16_t bits) {
 }  // namespace
 
 TEST(everyBf16ValueSurvivesWriteAndRead) {
-  const Context context("reference");
+  const Context context(levels().back());
   std::vector<uint16_t> source(65536);
   for (size_t i = 0; i < source.size(); ++i) source[i] = uint16_t(i);
   for (const rora_dtype stored : {RORA_BF16, RORA_F32}) {
@@ -47,7 +47,7 @@ TEST(everyBf16ValueSurvivesWriteAndRead) {
 }
 
 TEST(floatsAreRoundedToTheNearestEvenBf16) {
-  const Context context("reference");
+  const Context context(levels().back());
   // 1 + 2^-8 lies half way between 1 and 1 + 2^-7; 1 + 3 * 2^-8 between odd and even; then just
   // off.
   const std::vector<float> source = {1.00390625f,
@@ -64,7 +64,7 @@ TEST(floatsAreRoundedToTheNearestEvenBf16) {
 }
 
 TEST(everyHalfBecomesItsFloat) {
-  const Context context("reference");
+  const Context context(levels().back());
   std::vector<uint16_t> source(65536);
   for (size_t i = 0; i < source.size(); ++i) source[i] = uint16_t(i);
   rora_weight* made = nullptr;
@@ -86,7 +86,7 @@ TEST(everyHalfBecomesItsFloat) {
 }
 
 TEST(rowsAreWrittenAndReadWithStridesAndPaddingSurvives) {
-  const Context context("reference");
+  const Context context(levels().back());
   Random random(3);
   for (const rora_dtype dtype : {RORA_F32, RORA_BF16}) {
     rora_weight* made = nullptr;
@@ -109,7 +109,7 @@ TEST(rowsAreWrittenAndReadWithStridesAndPaddingSurvives) {
 }
 
 TEST(masterRoundsIntoTheWeightAndBack) {
-  const Context context("reference");
+  const Context context(levels().back());
   Random random(4);
   const std::vector<float> values = random.normal(6 * 11);
   const Floats master(context, values), gradient(context, 6 * 11);
@@ -132,7 +132,7 @@ TEST(masterRoundsIntoTheWeightAndBack) {
 }
 
 TEST(rowNormsAreRootsOfSquares) {
-  const Context context("reference");
+  const Context context(levels().back());
   const auto weight = make_weight(context, RORA_F32, 3, 2, {3, 4, 0, 0, -5, 12});
   std::vector<float> norms(3);
   EXPECT_OK(rora_weight_row_norms(weight.get(), norms.data()));
@@ -141,7 +141,7 @@ TEST(rowNormsAreRootsOfSquares) {
 }
 
 TEST(badWeightArgumentsAreRefused) {
-  const Context context("reference");
+  const Context context(levels().back());
   rora_weight* made = nullptr;
   const int64_t most = INT32_MAX;
   EXPECT_ERROR(rora_weight_create(context, RORA_F16, 1, 1, &made), RORA_INVALID_ARGUMENT,
@@ -182,7 +182,7 @@ TEST(badWeightArgumentsAreRefused) {
 
 // Weights of 512 KB stand side by side in blocks; some go, one block is given up, others come.
 TEST(weightsThatShareABlockKeepTheirValuesAndAreCounted) {
-  const Context context("reference");
+  const Context context(levels().back());
   const int64_t empty = rora_context_bytes(context), bytes = int64_t(512) * 512 * 2;
   std::vector<WeightHandle> weights;
   std::vector<float> found(512 * 512);
