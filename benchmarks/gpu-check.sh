@@ -187,7 +187,7 @@ sanitize() {
         say "$tool of $test: left out, the time is up"
         continue
       fi
-      log="$build/$tool-$test.log"
+      log="$build/$tool-$test${filter:+-$filter}.log"
       RORA_TEST_DEVICE=cuda RORA_TEST_BACKENDS="$build" timeout $((end - SECONDS)) "$sanitizer" \
         --tool "$tool" --error-exitcode 99 "$build/tests/${test}_test" ${filter:+"$filter"} \
         >"$log" 2>&1
@@ -209,8 +209,8 @@ sanitize() {
 run_bench() {
   local toolkit
   toolkit="$(dirname "$(dirname "$(readlink -f "$nvcc")")")"
-  LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$toolkit/lib64" timeout 300 \
-    "$build/tests/gpu/rora_gpu_bench" --json "$build/bench.json"
+  LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$toolkit/lib64:/usr/local/cuda/lib64" \
+    timeout 300 "$build/tests/gpu/rora_gpu_bench" --json "$build/bench.json"
 }
 
 say "$gpu, sm_$architecture; CUDA $version"

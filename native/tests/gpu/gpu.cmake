@@ -1,6 +1,6 @@
 # What runs on a GPU: the operators' tests, each gpu_NAME, skipped where there is none, and
 # rora_gpu_bench, which times the kernels. All of it is the target rora_gpu_check, which
-# benchmarks/gpu-check.sh builds and runs; nothing else builds rora_gpu_bench.
+# benchmarks/gpu-check.sh builds and runs. A test builds rora_gpu_bench too, where nothing can run it.
 if(TARGET rora_cuda)
   set(folder ${PROJECT_BINARY_DIR}/tests/gpu)
   file(MAKE_DIRECTORY ${folder})
@@ -28,6 +28,9 @@ if(TARGET rora_cuda)
     VERBATIM)
   add_custom_target(rora_gpu_bench DEPENDS ${bench})
   add_dependencies(rora_gpu_bench rora_cuda)  # which makes the objects
+  add_test(NAME cuda_bench_builds
+           COMMAND ${CMAKE_COMMAND} --build ${PROJECT_BINARY_DIR} --target rora_gpu_bench)
+  set_tests_properties(cuda_bench_builds PROPERTIES TIMEOUT 600)
 
   add_custom_target(rora_gpu_check)
   add_dependencies(rora_gpu_check rora_cuda rora_gpu_bench)
