@@ -27,6 +27,9 @@ Registration::Registration(const char* name, void (*body)()) { tests().push_back
 
 void report_failure(const char* file, int line, const std::string& message) {
   if (++failures <= kShown) std::printf("%s:%d: %s\n", file, line, message.c_str());
+  if (std::getenv("RORA_TEST_STOP") == nullptr) return;
+  std::fflush(stdout);
+  std::_Exit(1);
 }
 
 void expect_within(const char* file, int line, const char* what, const std::vector<float>& found,

@@ -1,7 +1,7 @@
 // A test harness without dependencies: TEST(name) { ... EXPECT_... } in any number, main() in
 // testing.cpp. A failed expectation prints where, the values and the bound, and the test goes on;
 // the executable's exit code says whether all passed. With an argument only tests whose name
-// contains it run.
+// contains it run. With RORA_TEST_STOP set the first failed expectation is the end.
 #pragma once
 
 #include <cmath>
