@@ -16,6 +16,30 @@ foreach(source ${RORA_CUDA_TEST_SOURCES})
   target_compile_options(cuda_${test} PRIVATE -ffp-contract=off)
 endforeach()
 
+# Planted bugs, each of which the tests above must find: mutations.cmake.
+if(NOT RORA_SANITIZE)
+  set(settings "set(COMPILER \"${CMAKE_CXX_COMPILER}\")
+set(FLAGS ${CMAKE_CXX_FLAGS})
+set(SOURCES \"${PROJECT_SOURCE_DIR}\")
+set(SCRATCH \"${PROJECT_BINARY_DIR}/mutations\")
+set(LIBRARY \"$<TARGET_FILE:rora_simt>\")
+set(OBJECTS \"$<TARGET_OBJECTS:rora_testing>")
+  foreach(objects ${RORA_OBJECTS})
+    string(APPEND settings ";$<TARGET_OBJECTS:${objects}>")
+  endforeach()
+  string(APPEND settings "\")\n")
+  foreach(source ${RORA_CUDA_TEST_SOURCES})
+    get_filename_component(test ${source} NAME_WE)
+    string(REGEX REPLACE "_test$" "" test ${test})
+    string(APPEND settings "set(OBJECTS_${test} \"$<TARGET_OBJECTS:cuda_${test}>\")\n")
+  endforeach()
+  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/mutations/settings.cmake CONTENT "${settings}")
+  add_test(NAME cuda_mutations
+           COMMAND ${CMAKE_COMMAND} -DSETTINGS=${PROJECT_BINARY_DIR}/mutations/settings.cmake -P
+                   ${PROJECT_SOURCE_DIR}/native/tests/cuda/mutate.cmake)
+  set_tests_properties(cuda_mutations PROPERTIES TIMEOUT 1800 PROCESSORS 2)
+endif()
+
 # The same as a backend: operators' tests on a device of it, each simt_NAME. It stands beside the
 # tests' executables, where a context looks for it. Sanitized the kernels' own tests are enough.
 add_library(rora_simt_backend SHARED $<TARGET_OBJECTS:rora_simt_objects>)
