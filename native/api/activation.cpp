@@ -1,11 +1,13 @@
 #include "api/host_access.h"
+#include "api/layer_checks.h"
 
 namespace rora {
 namespace {
 
 // Bytes of `tokens` rows of host floats, `stride` apart.
 int64_t host_bytes(int64_t tokens, int64_t columns, int64_t stride) {
-  return tokens == 0 ? 0 : ((tokens - 1) * stride + columns) * int64_t(sizeof(float));
+  return tokens == 0 || columns == 0 ? 0
+                                     : ((tokens - 1) * stride + columns) * int64_t(sizeof(float));
 }
 
 // The host pointer may be NULL where there is nothing to copy.
@@ -107,6 +109,7 @@ rora_status rora_activation_read(const rora_activation* activation, int64_t toke
 rora_status rora_activation_copy(const rora_activation* source, rora_activation* target) {
   return guard([&] {
     RORA_REQUIRE(source != nullptr && target != nullptr, "source and target must not be NULL");
+    require_same_context(source->context, target->context, "target");
     RORA_REQUIRE(source->width == target->width,
                  "source width %lld, target width %lld: must be equal",
                  static_cast<long long>(source->width), static_cast<long long>(target->width));
@@ -122,6 +125,7 @@ rora_status rora_activation_copy(const rora_activation* source, rora_activation*
 rora_status rora_activation_add(const rora_activation* source, rora_activation* target) {
   return guard([&] {
     RORA_REQUIRE(source != nullptr && target != nullptr, "source and target must not be NULL");
+    require_same_context(source->context, target->context, "target");
     RORA_REQUIRE(source->width == target->width && source->tokens == target->tokens,
                  "source [%lld, %lld], target [%lld, %lld]: must have the same shape",
                  static_cast<long long>(source->tokens), static_cast<long long>(source->width),
@@ -142,6 +146,7 @@ rora_status rora_activation_copy_tokens(const rora_activation* source, int64_t s
                                         int64_t count) {
   return guard([&] {
     RORA_REQUIRE(source != nullptr && target != nullptr, "source and target must not be NULL");
+    require_same_context(source->context, target->context, "target");
     RORA_REQUIRE(source->width == target->width,
                  "source width %lld, target width %lld: must be equal",
                  static_cast<long long>(source->width), static_cast<long long>(target->width));

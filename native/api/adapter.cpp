@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "api/device.h"
+#include "api/layer_checks.h"
 #include "api/weight_rows.h"
 
 namespace rora {
@@ -87,6 +88,7 @@ rora_status rora_adapter_train_rank(rora_adapter* adapter, int64_t rows) {
 rora_status rora_adapter_refresh(rora_adapter* adapter, const rora_weight* weight) {
   return guard([&] {
     RORA_REQUIRE(adapter != nullptr && weight != nullptr, "adapter and weight must not be NULL");
+    require_same_context(adapter->context, weight->context, "weight");
     RORA_REQUIRE(
         adapter->out_features == weight->out_features &&
             adapter->in_features == weight->in_features,

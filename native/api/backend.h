@@ -11,7 +11,12 @@ struct BackendServices {
   void (*fail)(rora_status status, const char* message);  // throws
 };
 
+// Tells libraries apart that were not built together.
+constexpr uint64_t kBackendLayout =
+    (sizeof(Device) * 4096 + sizeof(KernelTable)) * 4096 + sizeof(rora_context);
+
 struct Backend {
+  uint64_t layout;  // kBackendLayout of the library: another one's structs are not these
   const Device* device;
   const KernelTable* kernels;
   // Fills context.backend; throws by the services' fail. Index -1: the thread's current device.

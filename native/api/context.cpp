@@ -84,9 +84,12 @@ const Backend* open_backend(const char* device, const std::string& library) {
     fail(RORA_UNSUPPORTED, "device \"%s\": %s cannot be opened (%s); use \"cpu\"", device,
          library.c_str(), dlerror());
   const auto open = reinterpret_cast<OpenBackend>(dlsym(handle, kBackendSymbol));
-  if (open == nullptr)
-    fail(RORA_UNSUPPORTED, "device \"%s\": %s is not of this version", device, file.c_str());
-  return open(&services);
+  const Backend* backend = open == nullptr ? nullptr : open(&services);
+  if (backend == nullptr || backend->layout != kBackendLayout)
+    fail(RORA_UNSUPPORTED,
+         "device \"%s\": %s was not built with this librora.so: build both from one checkout",
+         device, file.c_str());
+  return backend;
 }
 
 // The number behind "cuda:" or "simt:"; -1 if there is none.
@@ -151,9 +154,10 @@ rora_status rora_context_open(const char* device, int32_t threads, rora_context*
                  "threads=%d: must be 0 (one for each core) .. 1024", threads);
     const int32_t cores = static_cast<int32_t>(std::thread::hardware_concurrency());
     auto fresh = std::make_unique<rora_context>();
+    auto pool = std::make_unique<ThreadPool>(threads > 0 ? threads : (cores > 0 ? cores : 1));
     open_device(device, *fresh);
     fresh->bytes = 0;
-    fresh->pool = new ThreadPool(threads > 0 ? threads : (cores > 0 ? cores : 1));
+    fresh->pool = pool.release();
     *context = fresh.release();
   });
 }

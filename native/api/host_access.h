@@ -60,7 +60,12 @@ class DeviceCopy {
       : context_(context), host_(host), data_(host), bytes_(bytes) {
     if (context.device->on_host || bytes == 0) return;
     data_ = context.device->allocate(context, bytes);
-    context.device->upload(context, data_, host, bytes);
+    try {
+      context.device->upload(context, data_, host, bytes);
+    } catch (...) {  // the destructor of an object that is not made does not run
+      context.device->release(context, data_);
+      throw;
+    }
   }
   ~DeviceCopy() {
     if (data_ != host_) context_.device->release(context_, data_);

@@ -199,14 +199,19 @@ void lengthen(const rora_rope& rope, int64_t positions) {
       rope.cosines.push_back(float(std::cos(double(angle))));
       rope.sines.push_back(float(std::sin(double(angle))));
     }
+}
+
+// The same on a device that cannot read the host's.
+void bring_to_device(const rora_rope& rope) {
   rora_context& context = *rope.context;
-  if (context.device->on_host) return;
-  const int64_t bytes = wanted * half * int64_t(sizeof(float));
+  const int64_t values = int64_t(rope.cosines.size()), bytes = values * int64_t(sizeof(float));
+  if (context.device->on_host || rope.on_device == values) return;
   context.device->release(context, rope.device);
-  rope.device = nullptr;
+  rope.device = nullptr, rope.on_device = 0;
   rope.device = static_cast<float*>(context.device->allocate(context, 2 * bytes));
   context.device->upload(context, rope.device, rope.cosines.data(), bytes);
-  context.device->upload(context, rope.device + wanted * half, rope.sines.data(), bytes);
+  context.device->upload(context, rope.device + values, rope.sines.data(), bytes);
+  rope.on_device = values;
 }
 
 }  // namespace
@@ -264,6 +269,7 @@ rora_status rora_rope_apply(const rora_rope* rope, const rora_batch* batch, int6
       last = std::max(last, int64_t(batch->positions[t]));
     }
     lengthen(*rope, last + 1);
+    bring_to_device(*rope);
     RopeOp op{};
     op.rope = rope, op.batch = batch, op.column = column, op.heads = heads;
     op.inverse = inverse != 0, op.x = x;

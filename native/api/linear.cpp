@@ -1,6 +1,5 @@
-#include "api/guard.h"
-#include "api/objects.h"
-#include "cpu/panel.h"
+#include "api/device.h"
+#include "api/layer_checks.h"
 
 namespace rora {
 namespace {
@@ -27,6 +26,16 @@ void check_operand(const char* name, const rora_activation* a, int64_t width, in
   RORA_REQUIRE(even(a->tail) >= tail,
                "%s has a tail of %lld columns: must be at least %lld, the sum of the ranks", name,
                Long(a->tail), Long(tail));
+}
+
+// Of the group's context; on a GPU, whose kernels take one type for all, of `like`'s type, too.
+void check_kind(const rora_linear* linear, const rora_activation* a, const char* name,
+                const rora_activation* like) {
+  if (a == nullptr) return;
+  require_same_context(linear->context, a->context, name);
+  RORA_REQUIRE(linear->context->device->on_host || a->dtype == like->dtype,
+               "%s is %s: on this device all activations of a call must be %s", name,
+               dtype_name(a->dtype), dtype_name(like->dtype));
 }
 
 void check_batch(const rora_linear* linear, const rora_batch* batch, int64_t tokens) {
@@ -75,6 +84,7 @@ rora_status rora_linear_set_weight(rora_linear* linear, int32_t index, const ror
   return guard([&] {
     check_index(linear, index);
     RORA_REQUIRE(weight != nullptr, "weight is NULL");
+    require_same_context(linear->context, weight->context, "weight");
     RORA_REQUIRE(bias_gradient == nullptr || bias != nullptr,
                  "a gradient of the bias needs a bias");
     for (int32_t i = 0; i < linear->projections; ++i) {
@@ -95,6 +105,7 @@ rora_status rora_linear_set_adapter(rora_linear* linear, int32_t index,
     const rora_weight* weight = linear->projection[index].weight;
     RORA_REQUIRE(weight != nullptr,
                  "projection %d has no weight: call rora_linear_set_weight first", index);
+    if (adapter != nullptr) require_same_context(linear->context, adapter->context, "adapter");
     RORA_REQUIRE(
         adapter == nullptr || (adapter->out_features == weight->out_features &&
                                adapter->in_features == weight->in_features),
@@ -147,6 +158,9 @@ rora_status rora_linear_forward(rora_linear* linear, const rora_batch* batch, ro
         residual == nullptr || (residual->width == y->width && residual->tokens == x->tokens),
         "residual [%lld, %lld]: must be [%lld, %lld]", residual ? Long(residual->tokens) : 0,
         residual ? Long(residual->width) : 0, Long(x->tokens), Long(y->width));
+    check_kind(linear, x, "x", x);
+    check_kind(linear, y, "y", x);
+    check_kind(linear, residual, "residual", x);
     y->tokens = x->tokens;
     if (x->tokens == 0) return;
     LinearOp op{};
@@ -158,6 +172,7 @@ rora_status rora_linear_forward(rora_linear* linear, const rora_batch* batch, ro
 rora_status rora_linear_shrink(rora_linear* linear, const rora_batch* batch, rora_activation* x) {
   return guard([&] {
     check_input(linear, batch, x);
+    check_kind(linear, x, "x", x);
     if (x->tokens == 0) return;
     LinearOp op{};
     op.linear = linear, op.batch = batch, op.x = x;
@@ -183,6 +198,9 @@ rora_status rora_linear_backward(rora_linear* linear, const rora_batch* batch,
       RORA_REQUIRE(x->tokens == dy->tokens, "x has %lld tokens, dy %lld", Long(x->tokens),
                    Long(dy->tokens));
     }
+    check_kind(linear, dy, "dy", dy);
+    check_kind(linear, x, "x", dy);
+    check_kind(linear, dx, "dx", dy);
     if (dx != nullptr) {
       check_operand("dx", dx, linear->in_features(), 0);
       RORA_REQUIRE(dx != x && dx != dy, "dx must not be x or dy");

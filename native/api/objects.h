@@ -133,4 +133,5 @@ struct rora_rope {
   // context may be far more than anybody's memory.
   mutable std::vector<float> cosines, sines;
   mutable float* device = nullptr;  // both, one behind the other, where the host's cannot be read
+  mutable int64_t on_device = 0;    // cosines that stand there
 };

@@ -41,6 +41,7 @@ void check(const char* error) {
 
 // What a context on a GPU has.
 struct State {
+  int32_t index = -1;       // of the GPU; -1: the one that is the thread's
   Stream own = nullptr;     // made with the context
   Stream stream = nullptr;  // that work is queued on: its own or a caller's
   Machine machine;
@@ -52,7 +53,12 @@ struct State {
   Block copies, workspace;
 };
 
-State& state_of(rora_context& context) { return *static_cast<State*>(context.backend); }
+// Makes the context's GPU the thread's, too: it may be another than the one used last.
+State& state_of(rora_context& context) {
+  State& state = *static_cast<State*>(context.backend);
+  use_device(state.index);
+  return state;
+}
 
 // ---- memory ----
 
@@ -774,7 +780,7 @@ void attention_cached(rora_context& context, const AttentionOp& op) {
   });
 }
 
-// Rows of logits at a time: many, as few make slow products, but no more than 256 MB.
+// Rows of logits at a time: 256 MB of them, but no fewer than 1024, as few make slow products.
 int64_t loss_rows(const CrossEntropyOp& op, int64_t supervised) {
   const int64_t row_bytes = padded(op.head->out_features) * int64_t(sizeof(float));
   const int64_t most = std::max<int64_t>(1024, (int64_t(256) << 20) / row_bytes);
@@ -828,15 +834,31 @@ class CrossEntropyRun {
     if (op_.dx && sizeof(T) != sizeof(float)) workspace.plan(&rounded_, rows_ * logits_.y_pitch);
     workspace.plan(&x_, count * logits_.x_pitch);
     workspace.plan(&dx_, op_.dx ? count * logits_.x_pitch : 0);
-    workspace.plan_for(logits_, gemm_workspace(state_.machine, logits_));
-    workspace.plan_for(gradient_, gemm_workspace(state_.machine, gradient_));
-    workspace.plan_for(sums_, sums_workspace(state_.machine, sums_));
+    // The last chunk may have fewer rows, which fewer tiles and more slices may serve.
+    const int64_t last = count % rows_ == 0 ? rows_ : count % rows_;
+    workspace.plan_for(logits_, most_floats(logits_, last, [&](const auto& op) {
+                         return gemm_workspace(state_.machine, op);
+                       }));
+    workspace.plan_for(gradient_, most_floats(gradient_, last, [&](const auto& op) {
+                         return gemm_workspace(state_.machine, op);
+                       }));
+    workspace.plan_for(sums_, most_floats(sums_, last, [&](const auto& op) {
+                         return sums_workspace(state_.machine, op);
+                       }));
     workspace.hand_out();
     upload_bytes(context_, index_, tokens_.data(), count * int64_t(sizeof(int32_t)));
     upload_bytes(context_, device_labels_, labels_.data(), count * int64_t(sizeof(int32_t)));
     clear_bytes(context_, total_, int64_t(sizeof(double)));
     check(move_rows(state_.stream, MoveRows<T>{count, logits_.in, index_, data<T>(*op_.x),
                                                pitch(*op_.x), x_, logits_.x_pitch, false}));
+  }
+
+  // What a whole chunk's op or one of `last` rows needs, whichever is more.
+  template <class Op, class Floats>
+  static int64_t most_floats(Op op, int64_t last, const Floats& floats) {
+    const int64_t whole = floats(op);
+    op.tokens = last;
+    return std::max(whole, floats(op));
   }
 
   void fill_ops() {
@@ -966,10 +988,12 @@ void close(rora_context& context) noexcept {
 
 void open(rora_context& context, int32_t index) {
   auto* state = new State;
+  state->index = index;
   const char* error = open_stream(index, &state->own, &state->machine);
   if (*error) {
     delete state;
-    fail_with(RORA_UNSUPPORTED, "the GPU cannot be used: " + std::string(error));
+    fail_with(RORA_UNSUPPORTED,
+              "GPU " + std::to_string(index) + " cannot be used: " + error + "; use \"cpu\"");
   }
   state->stream = state->own;
   context.backend = state;
@@ -1039,7 +1063,7 @@ extern "C" __attribute__((visibility("default"))) const rora::Backend* rora_back
     const rora::BackendServices* services) {
   static const rora::Device device = rora::cuda::make_device();
   static const rora::KernelTable kernels = rora::cuda::make_kernels();
-  static const rora::Backend backend = {&device, &kernels, rora::cuda::open};
+  static const rora::Backend backend = {rora::kBackendLayout, &device, &kernels, rora::cuda::open};
   rora::cuda::services = services;
   return &backend;
 }

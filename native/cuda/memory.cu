@@ -17,19 +17,27 @@ const char* open_stream(int32_t index, Stream* stream, Machine* machine) {
   cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess) return text_of(status);
   if (index >= count) return "there is no such GPU";
-  int shared = 0, processors = 0;
+  int shared = 0, processors = 0, major = 0;
   status = index < 0 ? cudaGetDevice(&index) : cudaSetDevice(index);
   if (status == cudaSuccess)
     status = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
   if (status == cudaSuccess)
     status = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, index);
-  if (status == cudaSuccess) status = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
+  if (status == cudaSuccess)
+    status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+  if (status == cudaSuccess && major >= 8)
+    status = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
   machine->shared_limit = uint32_t(shared);
   machine->multiprocessors = processors;
+  if (status == cudaSuccess && major < 8) return "it needs compute capability 8.0 (A100) or later";
   return text_of(status);
 }
 
 void close_stream(Stream stream) { cudaStreamDestroy(stream); }
+
+void use_device(int32_t index) {
+  if (index >= 0) cudaSetDevice(index);
+}
 
 const char* follow(Stream before, Stream next) {
   cudaEvent_t event = nullptr;
@@ -80,8 +88,10 @@ void memory_of(int64_t* total, int64_t* free) {
 }
 
 const char* upload(Stream stream, void* device, const void* host, int64_t bytes) {
-  // From pageable memory this returns when the host's bytes have been read.
-  return text_of(cudaMemcpyAsync(device, host, size_t(bytes), cudaMemcpyHostToDevice, stream));
+  // From memory that somebody has registered the copy would go on after the call.
+  const cudaError_t status =
+      cudaMemcpyAsync(device, host, size_t(bytes), cudaMemcpyHostToDevice, stream);
+  return text_of(status == cudaSuccess ? cudaStreamSynchronize(stream) : status);
 }
 
 const char* download(Stream stream, void* host, const void* device, int64_t bytes) {
@@ -109,6 +119,8 @@ const char* open_stream(int32_t index, Stream* stream, Machine* machine) {
 }
 
 void close_stream(Stream stream) { delete stream; }
+
+void use_device(int32_t) {}
 
 // Launches run when they are made.
 const char* follow(Stream, Stream) { return ""; }

@@ -13,6 +13,8 @@ namespace rora::cuda {
 // context that is current.
 const char* open_stream(int32_t index, Stream* stream, Machine* machine);
 void close_stream(Stream stream);
+// Makes a GPU the thread's; a negative number leaves the caller's choice.
+void use_device(int32_t index);
 // What is queued on `next` from now on runs after what is on `before`. Both must be of the CUDA
 // context that is current.
 const char* follow(Stream before, Stream next);
@@ -29,8 +31,8 @@ void release_memory(Stream stream, void* memory);
 // Bytes in all and free; -1 if they are not known, or the host's.
 void memory_of(int64_t* total, int64_t* free);
 
+// Both wait until the copy is done.
 const char* upload(Stream stream, void* device, const void* host, int64_t bytes);
-// Waits for everything queued.
 const char* download(Stream stream, void* host, const void* device, int64_t bytes);
 const char* clear(Stream stream, void* device, int64_t bytes);
 const char* copy(Stream stream, void* target, const void* source, int64_t bytes);

@@ -195,6 +195,21 @@ TEST(onlyTheTrainedRowsOfARankReceiveGradients) {
   });
 }
 
+// Threads get equal shares of rows, which may begin between the four features of one random number.
+TEST(masksDoNotDependOnWhereBlocksBegin) {
+  LinearShape shape;
+  shape.tokens = 256, shape.in = 540, shape.dropout = 0.3f;
+  shape.projections = {{8, 4, false, false}};
+  const LinearData data(shape, kSeed);
+  for (const std::string& level : levels()) {
+    if (level == "reference") continue;
+    const LinearResult one = run_linear(data, level, 1);
+    for (const int threads : {2, 4})
+      expect_same_results(run_linear(data, level, threads), one, level);
+    check_linear(shape, level, kSeed);
+  }
+}
+
 TEST(resultsDoNotDependOnTheNumberOfThreads) {
   for_each_dtype([](const std::string& level, rora_dtype dtype) {
     size_t turn = 0;

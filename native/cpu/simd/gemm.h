@@ -23,7 +23,7 @@ namespace rora::RORA_LEVEL {
 constexpr int64_t kGroupPanels = 16;   // whose sums wait together
 constexpr int64_t kPassColumns = 352;  // of k that matrix tiles add up in registers
 constexpr int kMaxPieces = 24;
-constexpr int64_t kMaskRows = 256;
+constexpr int64_t kMaskRows = 256;  // a block, and three rows before it
 
 struct Segment {
   const rora_activation* x;
@@ -304,7 +304,10 @@ static inline void store_block(const PanelJob& job, int64_t n, int64_t rows, int
 
 static inline void add_masked_block(const PanelJob& job, int64_t n, int64_t rows, int64_t panel,
                                     const float* acc, const Dropout& dropout, float* mask) {
-  mask_rows(dropout, job.stream, panel, n, rows, mask);
+  // Masks are made four features at a time; a block may begin between.
+  const int64_t before = n % 4;
+  mask_rows(dropout, job.stream, panel, n - before, rows + before, mask);
+  mask += before * kPanel;
   with_type(*job.y, [&](auto type) {
     using T = decltype(type);
     T* y = panel_data<T>(*job.y, panel);

@@ -34,6 +34,7 @@ if(TARGET rora_cuda)
 
   add_custom_target(rora_gpu_check)
   add_dependencies(rora_gpu_check rora_cuda rora_gpu_bench)
+  list(FILTER operators EXCLUDE REGEX "^linear_row")  # they write the device's memory in place
   foreach(test ${operators})
     add_dependencies(rora_gpu_check ${test}_test)
     add_test(NAME gpu_${test} COMMAND ${test}_test)
