@@ -780,11 +780,17 @@ void attention_cached(rora_context& context, const AttentionOp& op) {
   });
 }
 
-// Rows of logits at a time: 256 MB of them, but no fewer than 1024, as few make slow products.
+// Rows of logits at a time: so many bytes of them, but no fewer rows than these, as few make slow
+// products. Emulated, small losses meet several chunks, too.
+#if defined(__CUDACC__)
+constexpr int64_t kLossBytes = int64_t(256) << 20, kLossRows = 1024;
+#else
+constexpr int64_t kLossBytes = int64_t(64) << 10, kLossRows = 48;
+#endif
+
 int64_t loss_rows(const CrossEntropyOp& op, int64_t supervised) {
   const int64_t row_bytes = padded(op.head->out_features) * int64_t(sizeof(float));
-  const int64_t most = std::max<int64_t>(1024, (int64_t(256) << 20) / row_bytes);
-  return std::max<int64_t>(1, std::min(supervised, most));
+  return std::max<int64_t>(1, std::min(supervised, std::max(kLossRows, kLossBytes / row_bytes)));
 }
 
 // The head's product with the supervised tokens alone, gathered, some rows of logits at a time.
