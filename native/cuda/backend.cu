@@ -785,7 +785,7 @@ void attention_cached(rora_context& context, const AttentionOp& op) {
 #if defined(__CUDACC__)
 constexpr int64_t kLossBytes = int64_t(256) << 20, kLossRows = 1024;
 #else
-constexpr int64_t kLossBytes = int64_t(64) << 10, kLossRows = 48;
+constexpr int64_t kLossBytes = int64_t(64) << 10, kLossRows = 200;
 #endif
 
 int64_t loss_rows(const CrossEntropyOp& op, int64_t supervised) {
