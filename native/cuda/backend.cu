@@ -992,24 +992,25 @@ void close(rora_context& context) noexcept {
   context.backend = nullptr;
 }
 
+#if defined(__CUDACC__)
+constexpr const char* kName = "cuda";
+#else
+constexpr const char* kName = "simt";
+#endif
+
 void open(rora_context& context, int32_t index) {
   auto* state = new State;
   state->index = index;
   const char* error = open_stream(index, &state->own, &state->machine);
   if (*error) {
     delete state;
-    fail_with(RORA_UNSUPPORTED,
-              "GPU " + std::to_string(index) + " cannot be used: " + error + "; use \"cpu\"");
+    const std::string number = index < 0 ? "" : ":" + std::to_string(index);
+    fail_with(RORA_UNSUPPORTED, std::string("device \"") + kName + number +
+                                    "\" cannot be used: " + error + "; use \"cpu\"");
   }
   state->stream = state->own;
   context.backend = state;
 }
-
-#if defined(__CUDACC__)
-constexpr const char* kName = "cuda";
-#else
-constexpr const char* kName = "simt";
-#endif
 
 Device make_device() {
   Device device = {};

@@ -15,6 +15,13 @@ const char* text_of(cudaError_t status) {
 const char* open_stream(int32_t index, Stream* stream, Machine* machine) {
   int count = 0;
   cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorInsufficientDriver) {
+    int version = 0;  // stays that where there is no driver
+    cudaDriverGetVersion(&version);
+    return version == 0
+               ? "there is no NVIDIA driver"
+               : "the NVIDIA driver is older than the CUDA that rora was built with: update it";
+  }
   if (status != cudaSuccess) return text_of(status);
   if (index >= count) return "there is no such GPU";
   int shared = 0, processors = 0, major = 0;
