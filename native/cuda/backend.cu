@@ -1004,9 +1004,11 @@ void open(rora_context& context, int32_t index) {
   const char* error = open_stream(index, &state->own, &state->machine);
   if (*error) {
     delete state;
-    const std::string number = index < 0 ? "" : ":" + std::to_string(index);
-    fail_with(RORA_UNSUPPORTED, std::string("device \"") + kName + number +
-                                    "\" cannot be used: " + error + "; use \"cpu\"");
+    std::string message = "device \"";
+    message.append(kName);
+    if (index >= 0) message.append(":").append(std::to_string(index));
+    message.append("\" cannot be used: ").append(error).append("; use \"cpu\"");
+    fail_with(RORA_UNSUPPORTED, message);
   }
   state->stream = state->own;
   context.backend = state;
