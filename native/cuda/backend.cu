@@ -192,27 +192,44 @@ int64_t lay_out(rora_activation& a) {
 
 void clear_padding(rora_context&, rora_activation&) {}  // kernels never look at it
 
+// Rows of elements of either type, `offset` elements behind an address and `pitch` apart.
+struct RowsAt {
+  const void* data;
+  rora_dtype dtype;
+  int64_t offset, pitch;
+};
+
+RowsAt rows_of(const rora_activation& a, int64_t token, int64_t column) {
+  return {a.data, a.dtype, token * pitch(a) + column, pitch(a)};
+}
+
+// target = source, or with `add` target += source.
+void convert(Stream stream, int64_t rows, int64_t columns, const RowsAt& source,
+             const RowsAt& target, bool add) {
+  with_type(source.dtype, [&](auto from) {
+    with_type(target.dtype, [&](auto to) {
+      using From = decltype(from);
+      using To = decltype(to);
+      auto* data = static_cast<To*>(const_cast<void*>(target.data));
+      check(convert_rows(
+          stream, ConvertRows<From, To>{rows, columns,
+                                        static_cast<const From*>(source.data) + source.offset,
+                                        source.pitch, data + target.offset, target.pitch, add}));
+    });
+  });
+}
+
 void copy_rows(rora_context& context, const float* source, int64_t source_stride, float* target,
                int64_t target_stride, int64_t rows, int64_t columns) {
-  check(convert_rows(state_of(context).stream,
-                     ConvertRows<float, float>{rows, columns, source, source_stride, target,
-                                               target_stride, false}));
+  convert(state_of(context).stream, rows, columns, {source, RORA_F32, 0, source_stride},
+          {target, RORA_F32, 0, target_stride}, false);
 }
 
 // target[target_token + i] (+)= source[source_token + i], features only.
 void move_tokens(rora_context& context, const rora_activation& source, int64_t source_token,
                  const rora_activation& target, int64_t target_token, int64_t count, bool add) {
-  with_type(source.dtype, [&](auto from) {
-    with_type(target.dtype, [&](auto to) {
-      using From = decltype(from);
-      using To = decltype(to);
-      check(convert_rows(
-          state_of(context).stream,
-          ConvertRows<From, To>{
-              count, source.width, data<From>(source) + source_token * pitch(source), pitch(source),
-              data<To>(target) + target_token * pitch(target), pitch(target), add}));
-    });
-  });
+  convert(state_of(context).stream, count, source.width, rows_of(source, source_token, 0),
+          rows_of(target, target_token, 0), add);
 }
 
 void copy_activation(rora_context& context, const rora_activation& source,
@@ -235,31 +252,14 @@ void add(rora_context& context, const AddOp& op) {
 
 void rows_to_panels(rora_context& context, const RowsOp& op) {
   const rora_activation& a = *op.activation;
-  with_type(op.dtype, [&](auto from) {
-    with_type(a.dtype, [&](auto to) {
-      using From = decltype(from);
-      using To = decltype(to);
-      check(convert_rows(
-          state_of(context).stream,
-          ConvertRows<From, To>{a.tokens, op.columns, static_cast<const From*>(op.rows), op.stride,
-                                data<To>(a) + column_of(a, op.row), pitch(a), false}));
-    });
-  });
+  convert(state_of(context).stream, a.tokens, op.columns, {op.rows, op.dtype, 0, op.stride},
+          rows_of(a, 0, column_of(a, op.row)), false);
 }
 
 void panels_to_rows(rora_context& context, const RowsOp& op) {
   const rora_activation& a = *op.activation;
-  with_type(a.dtype, [&](auto from) {
-    with_type(op.dtype, [&](auto to) {
-      using From = decltype(from);
-      using To = decltype(to);
-      check(convert_rows(
-          state_of(context).stream,
-          ConvertRows<From, To>{op.tokens, op.columns,
-                                data<From>(a) + op.token * pitch(a) + column_of(a, op.row),
-                                pitch(a), static_cast<To*>(op.rows), op.stride, op.add}));
-    });
-  });
+  convert(state_of(context).stream, op.tokens, op.columns,
+          rows_of(a, op.token, column_of(a, op.row)), {op.rows, op.dtype, 0, op.stride}, op.add);
 }
 
 bool reaches_memory(rora_context&, const void* memory) { return reaches(memory); }
@@ -267,16 +267,8 @@ bool reaches_memory(rora_context&, const void* memory) { return reaches(memory);
 void write_weight(rora_context& context, const rora_weight& weight, int64_t row, int64_t rows,
                   rora_dtype source_dtype, const void* source, int64_t stride) {
   const Stream stream = state_of(context).stream;
-  with_type(source_dtype, [&](auto from) {
-    with_type(weight.dtype, [&](auto to) {
-      using From = decltype(from);
-      using To = decltype(to);
-      check(convert_rows(
-          stream, ConvertRows<From, To>{rows, weight.in_features, static_cast<const From*>(source),
-                                        stride, static_cast<To*>(weight.data) + row * weight.pitch,
-                                        weight.pitch, false}));
-    });
-  });
+  convert(stream, rows, weight.in_features, {source, source_dtype, 0, stride},
+          {weight.data, weight.dtype, row * weight.pitch, weight.pitch}, false);
   check(finish(stream));
 }
 
@@ -327,12 +319,9 @@ class TypedWeight {
   }
   void make(Stream stream) const {
     if (is_typed()) return;
-    with_type(weight_->dtype, [&](auto type) {
-      using From = decltype(type);
-      check(convert_rows(stream, ConvertRows<From, T>{weight_->out_features, weight_->in_features,
-                                                      weight_data<From>(*weight_), weight_->pitch,
-                                                      copy_, weight_->pitch, false}));
-    });
+    convert(stream, weight_->out_features, weight_->in_features,
+            {weight_->data, weight_->dtype, 0, weight_->pitch},
+            {copy_, sizeof(T) == sizeof(float) ? RORA_F32 : RORA_BF16, 0, weight_->pitch}, false);
   }
   const T* data() const { return is_typed() ? weight_data<T>(*weight_) : copy_; }
 

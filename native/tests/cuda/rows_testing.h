@@ -37,6 +37,14 @@ inline std::vector<double> as_double(const std::vector<float>& values) {
   return {values.begin(), values.end()};
 }
 
+// What a result of T holds of whole numbers.
+template <class T>
+std::vector<double> stored(T, const std::vector<double>& values) {
+  return as_double(as<T>({values.begin(), values.end()}));
+}
+
+inline const auto kExact = [](size_t) { return 0.0; };
+
 template <class T>
 std::vector<float> as_float(const simt::Memory<T>& memory) {
   return {memory.begin(), memory.end()};

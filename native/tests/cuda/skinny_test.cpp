@@ -310,15 +310,6 @@ void for_each_case(const Body& body) {
   });
 }
 
-// What a result of T holds of whole numbers.
-template <class T>
-std::vector<double> stored(T, const std::vector<double>& values) {
-  std::vector<float> floats(values.begin(), values.end());
-  return as_double(as<T>(floats));
-}
-
-const auto kExact = [](size_t) { return 0.0; };
-
 }  // namespace
 
 TEST(smallIntegersAreExact) {
